@@ -1,0 +1,56 @@
+/* Private: what a rule is. A new optimizer is one file with one `const rule`, and one row in the
+ * table of optimizer.c. */
+#ifndef RULE_H
+#define RULE_H
+
+#include "optimizer.h"
+
+/* One kind of number that a rule keeps between steps, in the layout of a checkpoint. */
+typedef struct {
+    const char *name; /* "momentum", "hidden"; the checkpoint's tensor is "<tensor name>/<name>" */
+    enum { PER_PARAM, PER_TENSOR, PER_NETWORK } scope;
+    int width; /* floats per parameter (stored [n, width]), per tensor or per network ([width]) */
+} rule_field;
+
+typedef struct rule {
+    const char *name;
+    opt_options defaults;
+    const rule_field *fields; /* ended by a NULL name */
+    /* Allocates opt->state for the active tensors and sets it to its start. */
+    opt_status (*init)(optimizer *opt, opt_error *error);
+    void (*step)(optimizer *opt, float rate_ratio, opt_step_report *report);
+    void (*free_state)(optimizer *opt); /* legal on a half-built state */
+    size_t (*state_bytes)(const optimizer *opt);
+    /* Copies `count` parameters' worth (or 1 tensor's, or the network's, with first 0, count 1) of a
+     * field out of or into the state. k is the tensor, ignored for PER_NETWORK. */
+    void (*read_field)(const optimizer *opt, const rule_field *field, int k, size_t first,
+                       size_t count, float *out);
+    void (*write_field)(optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
+                        const float *in);
+    /* Optional (NULL): after all fields have been written by a load. */
+    void (*loaded)(optimizer *opt);
+    /* Optional: attention. */
+    void (*true_params)(optimizer *opt);
+    void (*attended_params)(optimizer *opt);
+    /* Optional: a string that must match between checkpoint and optimizer (hrnn: the model's hash). */
+    const char *(*identity)(const optimizer *opt);
+} rule;
+
+struct optimizer {
+    const rule *rule;
+    opt_options options;  /* strings are the optimizer's own copies */
+    opt_tensor *tensors;  /* [n] */
+    int n;
+    uint64_t steps;
+    void *state; /* the rule's */
+};
+
+extern const rule rule_sgd, rule_adam, rule_rmsprop, rule_hrnn;
+
+/* g of entry i: scaled, with decay; a non-finite one becomes 0 and is counted by the caller. */
+static inline float opt_gradient(const opt_tensor *t, size_t i)
+{
+    return t->grad_scale * t->grad[i] + t->l2 * t->param[i];
+}
+
+#endif
