@@ -107,8 +107,7 @@ typedef struct {
     size_t bytes;
 } opt_blob;
 
-/* Writes the whole state with the notes and blobs to the already open stream; file names it in
- * messages. The parameters themselves are not written, but the attended ones are, with attention.
+/* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters themselves are not written, but the attended ones are, with attention.
  * A checksum covers the whole file. */
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);
