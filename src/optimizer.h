@@ -49,6 +49,7 @@ typedef struct {
     const char *rule;   /* "sgd", "adam", "rmsprop", "hrnn" */
     const char *device; /* "cpu"; NULL: "cpu" */
     const char *model;  /* hrnn: path of the meta-trained model; not read by the others */
+    const struct hrnn_model *hrnn_model; /* hrnn: a model already read, copied; then path is unused */
     float rate;         /* learning rate; hrnn: starting rate, 0: the model's own initial_lr */
     float momentum;     /* sgd: momentum; others ignore it */
     float beta1, beta2; /* adam: decays of the first and second moment; rmsprop: beta2 alone */
