@@ -16,8 +16,10 @@ typedef struct rule {
     const char *name;
     opt_options defaults;
     const rule_field *fields; /* ended by a NULL name */
-    /* Allocates opt->state for the active tensors and sets it to its start. */
+    /* Allocates opt->state for the active tensors (lr_scale not 0) and sets it to its start. May set
+     * opt->fields when what it keeps depends on the model. After a failure free_state is called. */
     opt_status (*init)(optimizer *opt, opt_error *error);
+    /* opt->steps: those taken before this one. report is never NULL and starts at {0, -1}. */
     void (*step)(optimizer *opt, float rate_ratio, opt_step_report *report);
     void (*free_state)(optimizer *opt); /* legal on a half-built state */
     size_t (*state_bytes)(const optimizer *opt);
@@ -38,12 +40,24 @@ typedef struct rule {
 
 struct optimizer {
     const rule *rule;
-    opt_options options;  /* strings are the optimizer's own copies */
-    opt_tensor *tensors;  /* [n] */
+    const rule_field *fields; /* what a checkpoint holds: rule->fields, unless init set another */
+    opt_options options;      /* strings are the optimizer's own copies */
+    const void *model;        /* during init: a model in memory, instead of options.model; or NULL */
+    opt_tensor *tensors;      /* [n] */
     int n;
     uint64_t steps;
-    void *state; /* the rule's */
+    void *state; /* the rule's; NULL until init sets it */
 };
+
+/* opt_create with a model in memory (borrowed; may be freed afterwards), where the rule takes one. */
+optimizer *opt_create_from(const opt_options *options, const void *model,
+                           const opt_tensor *tensors, int n, opt_error *error);
+
+/* The field of that name, or NULL. */
+const rule_field *opt_find_field(const optimizer *opt, const char *name);
+
+/* Whether steps touch tensor k and the rule keeps state for it. */
+static inline int opt_active(const optimizer *opt, int k) { return opt->tensors[k].lr_scale != 0; }
 
 extern const rule rule_sgd, rule_adam, rule_rmsprop, rule_hrnn;
 

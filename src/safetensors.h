@@ -17,7 +17,7 @@ typedef struct {
     size_t shape[ST_MAX_DIMS];
     size_t count;     /* product of shape */
     size_t bytes;     /* count * size of type */
-    const void *data; /* aligned to 8 bytes; owned by the file */
+    const void *data; /* aligned for its type; owned by the file */
 } st_tensor;
 
 typedef struct st_file st_file;
