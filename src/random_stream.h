@@ -6,6 +6,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum {
     STREAM_INIT,    /* starting weights; index: 0 */
     STREAM_ORDER,   /* which images make a batch; index: batch */
@@ -16,8 +20,8 @@ typedef enum {
 } stream_purpose;
 
 typedef struct {
-    uint32_t key[2];     /* from the seed and the purpose */
-    uint32_t counter[4]; /* from the index, and the draws so far */
+    uint32_t key[2];     /* the seed */
+    uint32_t counter[4]; /* from the index and the purpose, and the blocks drawn so far */
     uint32_t block[4];
     int used; /* of block; 4: draw the next one */
 } random_stream;
@@ -31,4 +35,7 @@ void random_use(uint64_t seed, stream_purpose purpose, uint64_t index);
 /* 0..2^31-1, as rand(); a thread that never called random_use draws from seed 0, STREAM_OTHER. */
 int random_next(void);
 
+#ifdef __cplusplus
+}
+#endif
 #endif
