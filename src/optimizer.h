@@ -36,7 +36,7 @@ opt_status opt_fail(opt_error *error, opt_status status, const char *format, ...
 /* One tensor of the network. The arrays and the name are borrowed: they belong to the caller and
  * must live as long as the optimizer. */
 typedef struct {
-    const char *name;  /* "3.weights": unique, stable across runs; it keys the checkpoint */
+    const char *name;  /* "3.weights": unique, stable across runs, no '/'; it keys the checkpoint */
     float *param;      /* [n] where the network is evaluated: φ while training, θ for saving */
     float *grad;       /* [n] accumulated gradient; zeroed by a step */
     size_t n;          /* > 0 */
@@ -49,7 +49,6 @@ typedef struct {
     const char *rule;   /* "sgd", "adam", "rmsprop", "hrnn" */
     const char *device; /* "cpu"; NULL: "cpu" */
     const char *model;  /* hrnn: path of the meta-trained model; not read by the others */
-    const struct hrnn_model *hrnn_model; /* hrnn: a model already read, copied; then path is unused */
     float rate;         /* learning rate; hrnn: starting rate, 0: the model's own initial_lr */
     float momentum;     /* sgd: momentum; others ignore it */
     float beta1, beta2; /* adam: decays of the first and second moment; rmsprop: beta2 alone */
@@ -104,21 +103,24 @@ typedef struct {
 } opt_note;
 typedef struct {
     const char *name; /* stored as a tensor "host/<name>" of type U8 */
-    void *data;       /* read by opt_save; filled by opt_load, when present with this size */
+    void *data;       /* read by opt_save; filled by opt_load */
     size_t bytes;
 } opt_blob;
 
-/* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters themselves are not written, but the attended ones are, with attention.
- * A checksum covers the whole file. */
+/* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters
+ * themselves are not written, but the attended ones are, with attention. A checksum covers the whole
+ * file. The format is in checkpoint.c. */
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);
 
-/* Reads only the notes of a checkpoint: fills value of each note whose key is there, "" elsewhere.
+/* Reads only the notes of a checkpoint: fills value of each note whose key is there, "" elsewhere (on
+ * a failure, all of them).
  * Checks the checksum of the whole file. */
 opt_status opt_read_notes(const char *file, opt_note *notes, int n_notes, opt_error *error);
 
 /* Restores state, steps and blobs. opt must have been created with the same rule, model and tensors
- * (names and sizes are checked), its params holding θ. On any failure nothing has changed. */
+ * (names and sizes are checked), its params holding θ. A blob that the file does not hold is left as it
+ * is; one of another size is OPT_MISMATCH. On any failure nothing has changed. */
 opt_status opt_load(optimizer *opt, const char *file, const opt_blob *blobs, int n_blobs,
                     opt_error *error);
 
