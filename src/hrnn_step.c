@@ -1,0 +1,316 @@
+#include "hrnn_step.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Below this many parameters a second thread costs more than it brings. */
+enum { PARALLEL_PARAMS = 4096 };
+
+/* Rows of the vector-valued cells are padded to whole vectors. */
+enum { PAD = 64 };
+
+static void vector_sigmoid(float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        lanes *v = (lanes *)(x + i);
+        *v = lanes_sigmoid(*v);
+    }
+}
+
+static void vector_tanh(float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES) {
+        lanes *v = (lanes *)(x + i);
+        *v = lanes_tanh(*v);
+    }
+}
+
+/* y[j] += Σ_k x[k]·w[k, j]; w is [n_in, n_out]. */
+static void add_product(float *restrict y, const float *restrict x, const float *restrict w,
+                        int n_in, int n_out)
+{
+    for (int k = 0; k < n_in; k++)
+        for (int j = 0; j < n_out; j++) y[j] += x[k] * w[k * n_out + j];
+}
+
+static void add_to(float *restrict y, const float *restrict x, int n)
+{
+    for (int i = 0; i < n; i++) y[i] += x[i];
+}
+
+/* One GRU step of 20 units: input [n_in], bias [60] injected into r, u and c or NULL. */
+static void vector_gru(const float *gates_weight, const float *gates_bias,
+                       const float *candidate_weight, const float *candidate_bias,
+                       const float *input, int n_in, const float *bias, float *state)
+{
+    enum { N = HRNN_H1 };
+    _Alignas(64) float gates[PAD] = {0}, candidate[PAD] = {0};
+    float reset[N];
+    add_to(gates, gates_bias, 2 * N);
+    add_to(candidate, candidate_bias, N);
+    if (bias) {
+        add_to(gates, bias, 2 * N);
+        add_to(candidate, bias + 2 * N, N);
+    }
+    add_product(gates, input, gates_weight, n_in, 2 * N);
+    add_product(gates, state, gates_weight + n_in * 2 * N, N, 2 * N);
+    vector_sigmoid(gates, PAD);
+    for (int j = 0; j < N; j++) reset[j] = gates[j] * state[j];
+    add_product(candidate, input, candidate_weight, n_in, N);
+    add_product(candidate, reset, candidate_weight + n_in * N, N, N);
+    vector_tanh(candidate, PAD);
+    for (int j = 0; j < N; j++)
+        state[j] = candidate[j] + gates[N + j] * (state[j] - candidate[j]);
+}
+
+/* The bias of the parameter RNN: its own, and what tensor and network inject. */
+static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
+{
+    const hrnn_model *m = &state->model;
+    memcpy(tensor->bias, m->param_gates_bias, sizeof m->param_gates_bias);
+    memcpy(tensor->bias + 2 * HRNN_H0, m->param_candidate_bias, sizeof m->param_candidate_bias);
+    if (hrnn_has(m, HRNN_TENSOR_RNN)) {
+        add_to(tensor->bias, m->param_from_tensor_bias, 3 * HRNN_H0);
+        add_product(tensor->bias, tensor->z, m->param_from_tensor_weight, HRNN_H1, 3 * HRNN_H0);
+    }
+    if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
+        add_to(tensor->bias, m->param_from_global_bias, 3 * HRNN_H0);
+        add_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2, 3 * HRNN_H0);
+    }
+}
+
+void hrnn_prepare(hrnn_state *state)
+{
+    for (int k = 0; k < state->n; k++) prepare_tensor(state, &state->tensors[k]);
+}
+
+/* The gradient of a tile; entries that are not finite become 0 and count, huge ones are clamped so
+ * that their squares are floats. */
+LANES_FN void load_gradient(const int nv, const opt_tensor *t, const lanes_any *grad,
+                            const lanes_any *param, lanes *g, lanes *bad)
+{
+    EACH_VECTOR(v, nv) {
+        const lanes raw = t->grad_scale * grad[v] + t->l2 * param[v];
+        const lanes size = lanes_abs(raw), zero = lanes_set(0), limit = lanes_set(INFINITY);
+        g[v] = lanes_clamp(lanes_if_less(size, limit, raw, zero), -1e18f, 1e18f);
+        *bad += lanes_if_less(size, limit, zero, lanes_set(1));
+    }
+}
+
+/* sum += x over the tile's vectors; mask (1 or 0) leaves out the lanes beyond the tensor's end. */
+LANES_FN void add_tile(const int nv, lanes *sum, const lanes *x, const lanes *mask)
+{
+    EACH_VECTOR(v, nv) *sum += mask ? mask[v] * x[v] : x[v];
+}
+
+LANES_FN void load_rows(const int nv, const float *block, int row, int rows, tile_row *to)
+{
+    for (int r = 0; r < rows; r++)
+        EACH_VECTOR(v, nv) to[r][v] = *(const lanes *)(block + (row + r) * BLOCK + v * LANES);
+}
+
+LANES_FN void store_rows(const int nv, float *block, int row, int rows, const tile_row *from)
+{
+    for (int r = 0; r < rows; r++)
+        EACH_VECTOR(v, nv) *(lanes *)(block + (row + r) * BLOCK + v * LANES) = from[r][v];
+}
+
+/* One tile: block points at its first lane in row 0. grad becomes e^(η̂ + offset)·d; param becomes
+ * e^η̂·q with attention. */
+LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor *t, float *block,
+                        lanes_any *grad, lanes_any *param, const lanes *mask, lanes *sums)
+{
+    const hrnn_model *model = k->model;
+    tile_row h[HRNN_H0], xh[HRNN_FAN], a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1];
+    tile_row g[1], d[1], proposal[1], square[1];
+    load_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
+    load_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
+    load_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
+    load_rows(nv, block, ROW_LOG_LR, 1, log_lr);
+    load_gradient(nv, t, grad, param, g[0], &sums[SUM_BAD]);
+    cell_inputs(nv, k, h, g[0], log_lr[0], a, m, xh);
+    store_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
+    store_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
+    for (int j = 0; j < HRNN_H0; j++) EACH_VECTOR(v, nv) xh[HRNN_INPUTS + j][v] = h[j][v];
+    cell_gru(nv, k, xh, h);
+    store_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
+    for (int j = 0; j < HRNN_H0; j++) add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
+    for (int j = 0; j < HRNN_INPUTS; j++)
+        add_tile(nv, &sums[SUM_INPUT + HRNN_H0 + j], xh[j], mask);
+    cell_learning_rate(nv, k, h, log_lr[0], proposal[0]);
+    store_rows(nv, block, ROW_LOG_LR, 1, log_lr);
+    add_tile(nv, &sums[SUM_LOG_LR], log_lr[0], mask);
+
+    cell_direction(nv, k, model->step_weight, model->step_shortcut, h, xh, d[0]);
+    EACH_VECTOR(v, nv) {
+        square[0][v] = d[0][v] * d[0][v];
+        grad[v] = lanes_exp(proposal[0][v] + model->step_offset[0]) * d[0][v];
+    }
+    add_tile(nv, &sums[SUM_STEP], square[0], mask);
+    if (!CELL_HAS(k, HRNN_ATTENTION)) return;
+    cell_direction(nv, k, model->attention_weight, model->attention_shortcut, h, xh, d[0]);
+    EACH_VECTOR(v, nv) {
+        square[0][v] = d[0][v] * d[0][v];
+        param[v] = lanes_exp(proposal[0][v]) * d[0][v];
+    }
+    add_tile(nv, &sums[SUM_ATTENTION], square[0], mask);
+}
+
+/* The last, incomplete tile of a tensor, one vector at a time through buffers. */
+static void step_tail(const cell_constants *k, const opt_tensor *t, float *block, size_t first,
+                      size_t count, lanes *sums)
+{
+    for (size_t i = 0; i < count; i += LANES) {
+        const size_t n = count - i < LANES ? count - i : LANES;
+        _Alignas(64) float grad[LANES] = {0}, param[LANES] = {0}, mask[LANES] = {0};
+        memcpy(grad, t->grad + first + i, n * sizeof *grad);
+        memcpy(param, t->param + first + i, n * sizeof *param);
+        for (size_t j = 0; j < n; j++) mask[j] = 1;
+        step_tile(1, k, t, block + i, (lanes_any *)grad, (lanes_any *)param, (const lanes *)mask,
+                  sums);
+        memcpy(t->grad + first + i, grad, n * sizeof *grad);
+        if (CELL_HAS(k, HRNN_ATTENTION)) memcpy(t->param + first + i, param, n * sizeof *param);
+    }
+}
+
+LANES_FN void step_chunk(const hrnn_state *state, const cell_constants *k, hrnn_chunk *chunk)
+{
+    const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
+    const opt_tensor *t = tensor->t;
+    const size_t tile = TILE_VECTORS * LANES;
+    lanes sums[SUMS];
+    for (int s = 0; s < SUMS; s++) sums[s] = lanes_set(0);
+    for (size_t done = 0; done < chunk->count; done += tile) {
+        const size_t i = chunk->first + done, left = chunk->count - done;
+        float *block = tensor->blocks + i / BLOCK * BLOCK * (size_t)state->rows + i % BLOCK;
+        if (left >= tile)
+            step_tile(TILE_VECTORS, k, t, block, (lanes_any *)(t->grad + i),
+                      (lanes_any *)(t->param + i), NULL, sums);
+        else
+            step_tail(k, t, block, i, left, sums);
+    }
+    for (int s = 0; s < SUMS; s++) chunk->sums[s] = lanes_sum(sums[s]);
+}
+
+/* The usual models have their own copies of the step, in which the features are constants. */
+enum { FULL = (1 << HRNN_FEATURES) - 1, FULL_NO_ATTENTION = FULL & ~(1 << HRNN_ATTENTION) };
+
+static void run_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
+{
+    k.bias = state->tensors[chunk->tensor].bias;
+    if (k.features == FULL) {
+        k.features = FULL;
+        step_chunk(state, &k, chunk);
+    } else if (k.features == FULL_NO_ATTENTION) {
+        k.features = FULL_NO_ATTENTION;
+        step_chunk(state, &k, chunk);
+    } else {
+        step_chunk(state, &k, chunk);
+    }
+}
+
+/* Adds up a tensor's chunks: the scale of its directions, and the tensor RNN's step. */
+static void finish_tensor(const hrnn_state *state, hrnn_tensor *tensor)
+{
+    const hrnn_model *m = &state->model;
+    double sums[SUMS] = {0};
+    for (int c = 0; c < tensor->chunks; c++)
+        for (int s = 0; s < SUMS; s++) sums[s] += state->chunks[tensor->first_chunk + c].sums[s];
+    const double n = (double)tensor->t->n;
+    const int normalised = hrnn_has(m, HRNN_STEP_NORMALISATION);
+    tensor->step_norm = normalised ? (float)(1 / sqrt(sums[SUM_STEP] / n + 1e-16)) : 1;
+    tensor->attention_norm = normalised ? (float)(1 / sqrt(sums[SUM_ATTENTION] / n + 1e-16)) : 1;
+    tensor->log_lr_sum = sums[SUM_LOG_LR];
+    tensor->bad = (size_t)sums[SUM_BAD];
+
+    float input[HRNN_FAN], bias[3 * HRNN_H1] = {0};
+    for (int j = 0; j < HRNN_FAN; j++) input[j] = (float)(sums[SUM_INPUT + j] / n);
+    if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
+        add_to(bias, m->tensor_from_global_bias, 3 * HRNN_H1);
+        add_product(bias, state->global, m->tensor_from_global_weight, HRNN_H2, 3 * HRNN_H1);
+    }
+    vector_gru(m->tensor_gates_weight, m->tensor_gates_bias, m->tensor_candidate_weight,
+               m->tensor_candidate_bias, input, HRNN_FAN, bias, tensor->z);
+}
+
+/* The global RNN's step, and η̄ for the next step. */
+static void finish_network(hrnn_state *state)
+{
+    const hrnn_model *m = &state->model;
+    float mean[HRNN_H1] = {0};
+    double log_lr = 0;
+    for (int k = 0; k < state->n; k++) {
+        add_to(mean, state->tensors[k].z, HRNN_H1);
+        log_lr += state->tensors[k].log_lr_sum;
+    }
+    for (int j = 0; j < HRNN_H1; j++) mean[j] /= (float)state->n;
+    vector_gru(m->global_gates_weight, m->global_gates_bias, m->global_candidate_weight,
+               m->global_candidate_bias, mean, HRNN_H1, NULL, state->global);
+    state->mean_log_lr = (float)(log_lr / (double)state->params);
+}
+
+/* Step 8: θ_new = θ − step; with attention φ_new = θ − attention step. */
+static void apply_chunk(const hrnn_state *state, const hrnn_chunk *chunk, float rate_ratio)
+{
+    const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
+    const float rate = rate_ratio * tensor->t->lr_scale;
+    const float step = rate * tensor->step_norm, look = rate * tensor->attention_norm;
+    float *restrict param = tensor->t->param + chunk->first;
+    float *restrict grad = tensor->t->grad + chunk->first;
+    const size_t n = chunk->count;
+    if (!hrnn_has(&state->model, HRNN_ATTENTION)) {
+        for (size_t i = 0; i < n; i++) {
+            param[i] -= step * grad[i];
+            grad[i] = 0;
+        }
+        return;
+    }
+    const size_t stride = (size_t)BLOCK * (size_t)state->rows;
+    for (size_t i = 0; i < n; i += BLOCK) {
+        float *restrict theta = tensor->blocks + (chunk->first + i) / BLOCK * stride +
+                                (size_t)ROW_OTHER * BLOCK;
+        for (size_t j = 0; j < BLOCK && i + j < n; j++) {
+            param[i + j] = theta[j] - look * param[i + j];
+            theta[j] -= step * grad[i + j];
+            grad[i + j] = 0;
+        }
+    }
+}
+
+/* η̄ from the stored η, when they did not come from a step. */
+static void refresh_mean(hrnn_state *state)
+{
+    double sum = 0;
+    for (int k = 0; k < state->n; k++)
+        for (size_t i = 0; i < state->tensors[k].t->n; i++)
+            sum += state->tensors[k].blocks[i / BLOCK * BLOCK * (size_t)state->rows +
+                                            (size_t)ROW_LOG_LR * BLOCK + i % BLOCK];
+    state->mean_log_lr = (float)(sum / (double)state->params);
+    state->mean_is_stale = 0;
+}
+
+void hrnn_step(hrnn_state *state, int first, float rate_ratio)
+{
+    if (state->n == 0) return;
+    if (state->mean_is_stale) refresh_mean(state);
+    const cell_constants k = {
+        .model = &state->model,
+        .features = state->model.features,
+        .first = first,
+        .mean_log_lr = state->mean_log_lr,
+        .log_lr_momentum = 1 / (1 + expf(-state->model.momentum_logit[0])),
+    };
+#pragma omp parallel if (state->params > PARALLEL_PARAMS)
+    {
+#pragma omp for schedule(static, 1)
+        for (int c = 0; c < state->n_chunks; c++) run_chunk(state, k, &state->chunks[c]);
+#pragma omp for schedule(static)
+        for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
+#pragma omp single nowait
+        finish_network(state);
+#pragma omp for schedule(static, 1)
+        for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
+#pragma omp for schedule(static)
+        for (int t = 0; t < state->n; t++) prepare_tensor(state, &state->tensors[t]);
+    }
+}

@@ -1,0 +1,283 @@
+/* The hierarchical RNN as a rule: its state's allocation, start and fields. The step is hrnn_step.c's,
+ * the mathematics hrnn_cell.h's. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "hrnn_step.h"
+#include "rule_hrnn.h"
+
+/* With attention the attended parameters φ are kept too: the weights file holds the true ones. */
+static const rule_field fields_with_attention[] = {
+    {"attended", PER_PARAM, 1},
+    {"hidden", PER_PARAM, HRNN_H0},
+    {"average", PER_PARAM, HRNN_SCALES},
+    {"mean_square", PER_PARAM, HRNN_SCALES},
+    {"log_lr", PER_PARAM, 1},
+    {"tensor_state", PER_TENSOR, HRNN_H1},
+    {"global_state", PER_NETWORK, HRNN_H2},
+    {"mean_log_lr", PER_NETWORK, 1},
+    {0},
+};
+static const rule_field *const fields = fields_with_attention + 1;
+
+/* The row of a block where a PER_PARAM field starts. */
+static int row_of_field(const rule_field *field)
+{
+    static const struct { const char *name; int row; } rows[] = {
+        {"hidden", ROW_HIDDEN}, {"average", ROW_AVERAGE}, {"mean_square", ROW_MEAN_SQUARE},
+        {"log_lr", ROW_LOG_LR}, {"attended", ROW_OTHER},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].name, field->name) == 0) return rows[i].row;
+    return -1;
+}
+
+static size_t block_floats(const hrnn_state *state)
+{
+    return (size_t)BLOCK * (size_t)state->rows;
+}
+
+static float *entry(const hrnn_state *state, const hrnn_tensor *tensor, size_t i, int row)
+{
+    return tensor->blocks + i / BLOCK * block_floats(state) + (size_t)row * BLOCK + i % BLOCK;
+}
+
+static opt_status take_model(optimizer *opt, hrnn_state *state, opt_error *error)
+{
+    if (opt->model) {
+        state->model = *(const hrnn_model *)opt->model;
+    } else {
+        if (!opt->options.model)
+            return opt_fail(error, OPT_BAD_OPTION, "optimizer hrnn needs a model file");
+        hrnn_model *model = hrnn_model_load(opt->options.model, error);
+        if (!model) return error ? error->status : OPT_BAD_FILE;
+        state->model = *model;
+        hrnn_model_free(model);
+    }
+    XXH128_hash_t hash = XXH3_128bits(&state->model, sizeof state->model);
+    snprintf(state->identity, sizeof state->identity, "%016llx%016llx",
+             (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    state->rows = ROW_OTHER + hrnn_has(&state->model, HRNN_ATTENTION);
+    return OPT_OK;
+}
+
+/* Counts tensors, chunks and blocks that are not frozen, and allocates them. */
+static opt_status allocate(const optimizer *opt, hrnn_state *state, opt_error *error)
+{
+    size_t blocks = 0, chunks = 0;
+    for (int k = 0; k < opt->n; k++) {
+        if (!opt_active(opt, k)) continue;
+        const size_t b = opt->tensors[k].n / BLOCK + (opt->tensors[k].n % BLOCK != 0);
+        blocks += b;
+        chunks += b / CHUNK_BLOCKS + (b % CHUNK_BLOCKS != 0);
+        state->params += opt->tensors[k].n;
+        state->n++;
+    }
+    if (chunks > INT32_MAX)
+        return opt_fail(error, OPT_NO_MEMORY, "%zu parameters are too many for optimizer hrnn",
+                        state->params);
+    state->n_chunks = (int)chunks;
+    state->arena_bytes = blocks * block_floats(state) * sizeof(float);
+    state->of_tensor = malloc(((size_t)opt->n + 1) * sizeof *state->of_tensor);
+    state->tensors = calloc((size_t)state->n + 1, sizeof *state->tensors);
+    state->chunks = calloc(chunks + 1, sizeof *state->chunks);
+    state->arena = aligned_alloc(64, state->arena_bytes + 64);
+    if (!state->of_tensor || !state->tensors || !state->chunks || !state->arena)
+        return opt_fail(error, OPT_NO_MEMORY, "no memory for the state of optimizer hrnn: %zu MB",
+                        state->arena_bytes >> 20);
+    memset(state->arena, 0, state->arena_bytes);
+    return OPT_OK;
+}
+
+static void lay_out(const optimizer *opt, hrnn_state *state)
+{
+    float *blocks = state->arena;
+    int index = 0, chunk = 0;
+    for (int k = 0; k < opt->n; k++) {
+        state->of_tensor[k] = opt_active(opt, k) ? index : -1;
+        if (!opt_active(opt, k)) continue;
+        hrnn_tensor *tensor = &state->tensors[index];
+        const size_t n = opt->tensors[k].n, step = (size_t)CHUNK_BLOCKS * BLOCK;
+        tensor->t = &opt->tensors[k];
+        tensor->blocks = blocks;
+        tensor->first_chunk = chunk;
+        for (size_t first = 0; first < n; first += step)
+            state->chunks[chunk++] = (hrnn_chunk){
+                .tensor = index, .first = first, .count = n - first < step ? n - first : step};
+        tensor->chunks = chunk - tensor->first_chunk;
+        blocks += (n / BLOCK + (n % BLOCK != 0)) * block_floats(state);
+        index++;
+    }
+}
+
+/* The state before the first step; the padding of the last blocks is set like the rest. */
+static void start(hrnn_state *state, float log_lr)
+{
+    const hrnn_model *m = &state->model;
+    memcpy(state->global, m->global_init, sizeof state->global);
+    for (int k = 0; k < state->n; k++) {
+        hrnn_tensor *tensor = &state->tensors[k];
+        memcpy(tensor->z, m->tensor_init, sizeof tensor->z);
+        for (size_t i = 0; i < tensor->t->n; i += BLOCK)
+            for (int j = 0; j < BLOCK; j++) {
+                for (int r = 0; r < HRNN_H0; r++)
+                    *(entry(state, tensor, i, ROW_HIDDEN + r) + j) = m->param_init[r];
+                *(entry(state, tensor, i, ROW_LOG_LR) + j) = log_lr;
+            }
+        if (hrnn_has(m, HRNN_ATTENTION))
+            for (size_t i = 0; i < tensor->t->n; i++)
+                *entry(state, tensor, i, ROW_OTHER) = tensor->t->param[i];
+    }
+    state->mean_log_lr = log_lr;
+    hrnn_prepare(state);
+}
+
+static opt_status init(optimizer *opt, opt_error *error)
+{
+    hrnn_state *state = calloc(1, sizeof *state);
+    opt->state = state;
+    if (!state) return opt_fail(error, OPT_NO_MEMORY, "no memory for optimizer hrnn");
+    opt_status status = take_model(opt, state, error);
+    if (status) return status;
+    const float rate = opt->options.rate > 0 ? opt->options.rate : state->model.initial_lr;
+    if (!(rate > 0))
+        return opt_fail(error, OPT_BAD_OPTION, "the model names no initial_lr: give a starting rate");
+    if ((status = allocate(opt, state, error))) return status;
+    lay_out(opt, state);
+    start(state, logf(rate));
+    if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields = fields;
+    return OPT_OK;
+}
+
+static void free_state(optimizer *opt)
+{
+    hrnn_state *state = opt->state;
+    if (!state) return;
+    free(state->arena);
+    free(state->chunks);
+    free(state->tensors);
+    free(state->of_tensor);
+    free(state);
+    opt->state = NULL;
+}
+
+static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
+{
+    hrnn_state *state = opt->state;
+    hrnn_step(state, opt->steps == 0, rate_ratio);
+    for (int k = 0; k < opt->n; k++) {
+        if (state->of_tensor[k] < 0) continue;
+        const size_t bad = state->tensors[state->of_tensor[k]].bad;
+        if (bad && report->first_bad_tensor < 0) report->first_bad_tensor = k;
+        report->non_finite += bad;
+    }
+}
+
+static size_t state_bytes(const optimizer *opt)
+{
+    const hrnn_state *state = opt->state;
+    return state->arena_bytes;
+}
+
+/* Where a field that is not in the blocks lives, or NULL. */
+static float *small_field(const hrnn_state *state, const rule_field *field, int k)
+{
+    if (field->scope == PER_TENSOR) return state->tensors[state->of_tensor[k]].z;
+    if (field->scope != PER_NETWORK) return NULL;
+    return strcmp(field->name, "global_state") == 0 ? (float *)state->global
+                                                    : (float *)&state->mean_log_lr;
+}
+
+/* φ is in param while training and in ROW_OTHER while param holds θ. */
+static int attended_is_in_param(const hrnn_state *state, const rule_field *field)
+{
+    return row_of_field(field) == ROW_OTHER && !state->at_true_params;
+}
+
+static void read_field(const optimizer *opt, const rule_field *field, int k, size_t first,
+                       size_t count, float *out)
+{
+    const hrnn_state *state = opt->state;
+    const float *small = small_field(state, field, k);
+    if (small) {
+        memcpy(out, small, (size_t)field->width * sizeof *out);
+        return;
+    }
+    const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
+    if (attended_is_in_param(state, field)) {
+        memcpy(out, tensor->t->param + first, count * sizeof *out);
+        return;
+    }
+    const int row = row_of_field(field), width = field->width;
+    for (size_t i = 0; i < count; i++)
+        for (int w = 0; w < width; w++)
+            out[i * (size_t)width + (size_t)w] = *entry(state, tensor, first + i, row + w);
+}
+
+/* Takes the attended parameters as what is swapped in by `loaded`: param then holds θ. */
+static void write_field(optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
+                        const float *in)
+{
+    hrnn_state *state = opt->state;
+    float *small = small_field(state, field, k);
+    if (small) {
+        memcpy(small, in, (size_t)field->width * sizeof *in);
+        return;
+    }
+    const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
+    const int row = row_of_field(field), width = field->width;
+    for (size_t i = 0; i < count; i++)
+        for (int w = 0; w < width; w++)
+            *entry(state, tensor, first + i, row + w) = in[i * (size_t)width + (size_t)w];
+    if (row == ROW_LOG_LR) state->mean_is_stale = 1;
+    if (row == ROW_OTHER) state->at_true_params = 1;
+}
+
+static void swap_params(optimizer *opt, int to_true)
+{
+    hrnn_state *state = opt->state;
+    if (!hrnn_has(&state->model, HRNN_ATTENTION) || state->at_true_params == to_true) return;
+    for (int k = 0; k < state->n; k++) {
+        const hrnn_tensor *tensor = &state->tensors[k];
+        for (size_t i = 0; i < tensor->t->n; i++) {
+            float *other = entry(state, tensor, i, ROW_OTHER), param = tensor->t->param[i];
+            tensor->t->param[i] = *other;
+            *other = param;
+        }
+    }
+    state->at_true_params = to_true;
+}
+
+static void true_params(optimizer *opt) { swap_params(opt, 1); }
+
+static void attended_params(optimizer *opt) { swap_params(opt, 0); }
+
+static void loaded(optimizer *opt)
+{
+    hrnn_state *state = opt->state;
+    state->mean_is_stale = 0;
+    swap_params(opt, 0);
+    hrnn_prepare(state);
+}
+
+static const char *identity(const optimizer *opt)
+{
+    return ((const hrnn_state *)opt->state)->identity;
+}
+
+const rule rule_hrnn = {
+    .name = "hrnn",
+    .fields = fields_with_attention,
+    .init = init,
+    .step = step,
+    .free_state = free_state,
+    .state_bytes = state_bytes,
+    .read_field = read_field,
+    .write_field = write_field,
+    .loaded = loaded,
+    .true_params = true_params,
+    .attended_params = attended_params,
+    .identity = identity,
+};
