@@ -14,10 +14,12 @@ typedef struct {
 /* The one place that names the pending file; the caller frees it. */
 char *atomic_pending_path(const char *path);
 
+/* path must not exist, or be a regular file. */
 opt_status atomic_open(atomic_file *file, const char *path, opt_error *error);
-/* Flushes, syncs and closes; the complete file stays at its pending path. */
+/* Flushes, syncs and closes (also on failure); the complete file stays at its pending path. */
 opt_status atomic_sync(atomic_file *file, opt_error *error);
-/* After atomic_sync: renames onto path and syncs the folder. Frees the strings. */
+/* After atomic_sync: renames onto path, syncs the folder and frees the strings. When the rename fails
+ * the file stays pending and atomic_abandon is still to be called. */
 opt_status atomic_commit(atomic_file *file, opt_error *error);
 /* Instead of the above at any point: closes, removes the pending file. Legal on a zeroed struct. */
 void atomic_abandon(atomic_file *file);

@@ -9,8 +9,8 @@
 
 enum { MOMENTS_SPAN = 2048 };
 
-/* The update of one span. g: [n] finite gradients; state[f]: [n] of field f; rate: with the ratio and
- * the tensor's scale; constants: as given to moments_step. */
+/* The update of one span. g: [n] finite gradients; state[f]: [n] of field f; rate: with the ratio
+ * and the tensor's scale; constants: as given to moments_step. */
 typedef void moments_update(const void *constants, float rate, size_t n, float *param,
                             const float *g, float *const *state);
 

@@ -68,8 +68,8 @@ static opt_status check_options(const opt_options *options, opt_error *error)
     }
     if (options->device && strcmp(options->device, "cpu") != 0)
         return opt_fail(error, OPT_BAD_OPTION,
-                        "optimizer %s cannot run on device \"%.100s\", expected cpu",
-                        options->rule, options->device);
+                        "optimizer %s cannot run on device \"%.100s\", expected cpu", options->rule,
+                        options->device);
     opt_status status = check_range("rate", options->rate, 0, INFINITY, error);
     if (!status) status = check_range("momentum", options->momentum, 0, 1, error);
     if (!status) status = check_range("beta1", options->beta1, 0, 1, error);
@@ -145,8 +145,8 @@ static opt_status copy_arguments(optimizer *opt, const opt_options *options,
     return OPT_OK;
 }
 
-optimizer *opt_create_from(const opt_options *options, const void *model,
-                           const opt_tensor *tensors, int n, opt_error *error)
+optimizer *opt_create_from(const opt_options *options, const void *model, const opt_tensor *tensors,
+                           int n, opt_error *error)
 {
     if (check_options(options, error) || check_tensors(tensors, n, error)) return NULL;
     optimizer *opt = calloc(1, sizeof(*opt));
@@ -202,9 +202,15 @@ void opt_attended_params(optimizer *opt)
     if (opt->rule->attended_params) opt->rule->attended_params(opt);
 }
 
-uint64_t opt_steps(const optimizer *opt) { return opt->steps; }
+uint64_t opt_steps(const optimizer *opt)
+{
+    return opt->steps;
+}
 
-size_t opt_state_bytes(const optimizer *opt) { return opt->rule->state_bytes(opt); }
+size_t opt_state_bytes(const optimizer *opt)
+{
+    return opt->rule->state_bytes(opt);
+}
 
 const rule_field *opt_find_field(const optimizer *opt, const char *name)
 {

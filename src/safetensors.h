@@ -31,6 +31,13 @@ const st_tensor *st_get(const st_file *file, int i);
 const st_tensor *st_find(const st_file *file, const char *name);      /* NULL: not there */
 const char *st_metadata(const st_file *file, const char *key);       /* NULL: not there */
 
+enum { ST_SHAPE_TEXT = 200 };
+/* "F32 [25, 130]", for messages; cut to size bytes. */
+void st_print_shape(char *text, size_t size, st_type type, int dims, const size_t *shape);
+int st_has_shape(const st_tensor *tensor, st_type type, int dims, const size_t *shape);
+const char *st_type_name(st_type type);
+size_t st_type_bytes(st_type type);
+
 /* An F32 tensor of exactly this shape, or NULL and an error that says found and expected. */
 const float *st_floats(const st_file *file, const char *name, int dims, const size_t *shape,
                        opt_error *error);
@@ -45,14 +52,15 @@ int st_checksum_holds(const st_file *file);
 
 /* --- writing: declare everything, then stream the data in that order --- */
 typedef struct st_writer st_writer;
-st_writer *st_writer_new(void);
+st_writer *st_writer_new(void); /* NULL: no memory */
 void st_writer_metadata(st_writer *w, const char *key, const char *value);
 void st_writer_tensor(st_writer *w, const char *name, st_type type, int dims, const size_t *shape);
-/* Opens the temporary file and writes the header. with_checksum adds "checksum", which end fills. */
+/* Opens the temporary file and writes the header. with_checksum adds "checksum", which end fills.
+ * Two tensors or notes of one name, and a header over 16 MiB, are OPT_BAD_OPTION. */
 opt_status st_writer_begin(st_writer *w, const char *path, int with_checksum, opt_error *error);
 opt_status st_writer_data(st_writer *w, const void *data, size_t bytes, opt_error *error);
-/* Checks that all declared data came, syncs and closes, then renames onto path. On any failure (here
- * or before) path is as it was; st_writer_free removes the temporary file. */
+/* Checks that all declared data came, syncs and closes, then renames onto path. On any failure (here or
+ * before) path is as it was; st_writer_free removes the temporary file. */
 opt_status st_writer_end(st_writer *w, opt_error *error);
 void st_writer_free(st_writer *w);
 
