@@ -1,0 +1,162 @@
+/* The equations of the hierarchical RNN as plainly as they can be written, in double and for one
+ * network at a time: the oracle of the fast step. */
+#ifndef HRNN_REFERENCE_H
+#define HRNN_REFERENCE_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hrnn_model.h"
+
+typedef struct {
+    size_t n;
+    double lr_scale, z[20];
+    double *theta, *phi, *log_lr; /* [n] */
+    double (*h)[10], (*a)[4], (*m)[4];
+} reference_tensor;
+
+typedef struct {
+    const hrnn_model *model;
+    int n, first;
+    reference_tensor *tensors;
+    double global[20];
+} reference;
+
+static inline double ref_sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* y[j] += Σ_k x[k] w[k, j] */
+static inline void ref_product(double *y, const double *x, const float *w, int n_in, int n_out)
+{
+    for (int k = 0; k < n_in; k++)
+        for (int j = 0; j < n_out; j++) y[j] += x[k] * (double)w[k * n_out + j];
+}
+
+/* One GRU step: x [n_x], state [n], injected [3n]. */
+static inline void ref_gru(const double *x, int n_x, double *state, int n, const double *injected,
+                           const float *gates_w, const float *gates_b, const float *cand_w,
+                           const float *cand_b)
+{
+    double in[64], gates[64], cand[32];
+    memcpy(in, x, (size_t)n_x * sizeof *in);
+    memcpy(in + n_x, state, (size_t)n * sizeof *in);
+    for (int j = 0; j < 2 * n; j++) gates[j] = (double)gates_b[j] + injected[j];
+    for (int j = 0; j < n; j++) cand[j] = (double)cand_b[j] + injected[2 * n + j];
+    ref_product(gates, in, gates_w, n_x + n, 2 * n);
+    for (int j = 0; j < n; j++) in[n_x + j] = ref_sigmoid(gates[j]) * state[j];
+    ref_product(cand, in, cand_w, n_x + n, n);
+    for (int j = 0; j < n; j++) {
+        const double u = ref_sigmoid(gates[n + j]);
+        state[j] = u * state[j] + (1 - u) * tanh(cand[j]);
+    }
+}
+
+static inline void ref_add_affine(double *y, const double *x, const float *w, const float *b, int n_in,
+                                  int n_out)
+{
+    for (int j = 0; j < n_out; j++) y[j] += (double)b[j];
+    ref_product(y, x, w, n_in, n_out);
+}
+
+static inline double ref_dot(const double *x, const float *w, int n)
+{
+    double sum = 0;
+    for (int k = 0; k < n; k++) sum += x[k] * (double)w[k];
+    return sum;
+}
+
+/* Steps 1 to 3 for one parameter. */
+static inline void ref_inputs(const reference *r, const double *h, double g, double *a, double *m,
+                              double relative_lr, double *x)
+{
+    const hrnn_model *p = r->model;
+    const double bg = r->first ? 0 : ref_sigmoid(ref_dot(h, p->input_decay_weight, 10) +
+                                                 (double)p->input_decay_bias[0]);
+    const double bl = r->first ? 0 : ref_sigmoid(ref_dot(h, p->scale_decay_weight, 10) +
+                                                 (double)p->scale_decay_bias[0]);
+    double log_m[4], mean = 0;
+    for (int s = 0; s < 4; s++) {
+        const double b = hrnn_has(p, HRNN_TIMESCALES) ? pow(bg, pow(2, -s)) : bg;
+        a[s] = (1 - b) * g + b * a[s];
+        m[s] = (1 - bl) * (a[s] * a[s] + 1e-12) + bl * m[s];
+        x[s] = asinh(hrnn_has(p, HRNN_INPUT_SCALING) ? a[s] / sqrt(m[s] + 1e-16) : a[s]);
+        log_m[s] = log(m[s] + 1e-16);
+        mean += log_m[s] / 4;
+    }
+    for (int s = 0; s < 3; s++) x[4 + s] = hrnn_has(p, HRNN_PRODUCTS) ? x[s] * x[s + 1] : 0;
+    for (int s = 0; s < 4; s++) x[7 + s] = hrnn_has(p, HRNN_LOG_MEAN_SQUARE) ? log_m[s] - mean : 0;
+    x[11] = hrnn_has(p, HRNN_RELATIVE_LR) ? relative_lr : 0;
+}
+
+/* All of one tensor's step but the global RNN; grad are finite gradients of the mean loss. */
+static inline void ref_tensor_step(const reference *r, reference_tensor *t, const double *grad,
+                                   double mean_log_lr, double ratio)
+{
+    const hrnn_model *p = r->model;
+    double injected[30] = {0}, tensor_bias[60] = {0}, mean[22] = {0}, sum_d = 0, sum_q = 0;
+    double *d = calloc(t->n, sizeof *d), *q = calloc(t->n, sizeof *q);
+    double *hat = calloc(t->n, sizeof *hat);
+    if (hrnn_has(p, HRNN_TENSOR_RNN))
+        ref_add_affine(injected, t->z, p->param_from_tensor_weight, p->param_from_tensor_bias, 20, 30);
+    if (hrnn_has(p, HRNN_GLOBAL_RNN)) {
+        ref_add_affine(injected, r->global, p->param_from_global_weight, p->param_from_global_bias, 20,
+                       30);
+        ref_add_affine(tensor_bias, r->global, p->tensor_from_global_weight,
+                       p->tensor_from_global_bias, 20, 60);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        double x[12], *h = t->h[i];
+        ref_inputs(r, h, grad[i], t->a[i], t->m[i], t->log_lr[i] - mean_log_lr, x);
+        ref_gru(x, 12, h, 10, injected, p->param_gates_weight, p->param_gates_bias,
+                p->param_candidate_weight, p->param_candidate_bias);
+        for (int j = 0; j < 10; j++) mean[j] += h[j] / (double)t->n;
+        for (int j = 0; j < 12; j++) mean[10 + j] += x[j] / (double)t->n;
+        const int shortcut = hrnn_has(p, HRNN_SHORTCUT);
+        d[i] = ref_dot(h, p->step_weight, 10) + (shortcut ? ref_dot(x, p->step_shortcut, 4) : 0);
+        q[i] = ref_dot(h, p->attention_weight, 10) +
+               (shortcut ? ref_dot(x, p->attention_shortcut, 4) : 0);
+        sum_d += d[i] * d[i];
+        sum_q += q[i] * q[i];
+        hat[i] = t->log_lr[i];
+        if (hrnn_has(p, HRNN_DYNAMIC_LR)) {
+            const double gamma = ref_sigmoid((double)p->momentum_logit[0]);
+            hat[i] += ref_dot(h, p->log_lr_weight, 10) + (double)p->log_lr_bias[0];
+            hat[i] = fmin(fmax(hat[i], (double)p->min_log_lr), (double)p->max_log_lr);
+            t->log_lr[i] = gamma * t->log_lr[i] + (1 - gamma) * hat[i];
+        }
+    }
+    const int normalised = hrnn_has(p, HRNN_STEP_NORMALISATION);
+    const double norm_d = normalised ? sqrt(sum_d / (double)t->n + 1e-16) : 1;
+    const double norm_q = normalised ? sqrt(sum_q / (double)t->n + 1e-16) : 1;
+    for (size_t i = 0; i < t->n; i++) {
+        const double rate = ratio * t->lr_scale, old = t->theta[i];
+        t->theta[i] = old - rate * exp(hat[i] + (double)p->step_offset[0]) * d[i] / norm_d;
+        t->phi[i] = hrnn_has(p, HRNN_ATTENTION) ? old - rate * exp(hat[i]) * q[i] / norm_q
+                                                : t->theta[i];
+    }
+    ref_gru(mean, 22, t->z, 20, tensor_bias, p->tensor_gates_weight, p->tensor_gates_bias,
+            p->tensor_candidate_weight, p->tensor_candidate_bias);
+    free(d);
+    free(q);
+    free(hat);
+}
+
+/* One step of the network; grad[k] is [n_k]. */
+static inline void reference_step(reference *r, double *const *grad, double ratio)
+{
+    double sum = 0, count = 0, mean_z[20] = {0}, none[60] = {0};
+    for (int k = 0; k < r->n; k++) {
+        for (size_t i = 0; i < r->tensors[k].n; i++) sum += r->tensors[k].log_lr[i];
+        count += (double)r->tensors[k].n;
+    }
+    for (int k = 0; k < r->n; k++) {
+        ref_tensor_step(r, &r->tensors[k], grad[k], sum / count, ratio);
+        for (int j = 0; j < 20; j++) mean_z[j] += r->tensors[k].z[j] / r->n;
+    }
+    ref_gru(mean_z, 20, r->global, 20, none, r->model->global_gates_weight,
+            r->model->global_gates_bias, r->model->global_candidate_weight,
+            r->model->global_candidate_bias);
+    r->first = 0;
+}
+
+#endif

@@ -1,0 +1,280 @@
+/* The hierarchical RNN's step against the plain reference: every feature on and off, tensors of sizes
+ * around the blocks, frozen and scaled tensors; threads, attention's swap, bad gradients. */
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "hrnn_reference.h"
+#include "rule_hrnn.h"
+
+enum { TENSORS = 7, STEPS = 20 };
+static const size_t sizes[TENSORS] = {1, 15, 64, 65, 200, 5000, 33};
+static const float scales[TENSORS] = {1, 1, 0.5f, 1, 0, 1, 2}; /* the fifth is frozen */
+
+typedef struct {
+    opt_tensor tensors[TENSORS];
+    float *start[TENSORS];
+    optimizer *opt;
+} network;
+
+static unsigned seed;
+static float uniform(void)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) / 8388608.0f - 1;
+}
+
+/* A model in which everything matters. */
+static hrnn_model random_model(unsigned features)
+{
+    hrnn_model model = {.min_log_lr = -9, .max_log_lr = -2, .initial_lr = 1e-3f,
+                        .features = features};
+    for (int r = 0; r < HRNN_ROWS; r++)
+        for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
+            hrnn_row_data(&model, &hrnn_rows[r])[i] = 0.4f * uniform();
+    model.input_decay_bias[0] += 2;
+    model.scale_decay_bias[0] += 3;
+    return model;
+}
+
+static void build(network *net, const hrnn_model *model)
+{
+    static const char *const names[TENSORS] = {"0", "1", "2", "3", "4", "5", "6"};
+    opt_error error;
+    for (int k = 0; k < TENSORS; k++) {
+        const size_t n = sizes[k];
+        net->tensors[k] = (opt_tensor){names[k], malloc(n * sizeof(float)), calloc(n, sizeof(float)),
+                                       n, -0.5f, k % 2 ? 1e-2f : 0, scales[k]};
+        net->start[k] = malloc(n * sizeof(float));
+        for (size_t i = 0; i < n; i++) net->start[k][i] = net->tensors[k].param[i] = uniform();
+    }
+    opt_options options = opt_default_options("hrnn");
+    net->opt = opt_create_with_model(&options, model, net->tensors, TENSORS, &error);
+    assert_non_null(net->opt);
+}
+
+static void destroy(network *net)
+{
+    opt_free(net->opt);
+    for (int k = 0; k < TENSORS; k++) {
+        free(net->tensors[k].param);
+        free(net->tensors[k].grad);
+        free(net->start[k]);
+    }
+}
+
+static reference build_reference(const network *net, const hrnn_model *model)
+{
+    reference r = {.model = model, .first = 1, .tensors = calloc(TENSORS, sizeof *r.tensors)};
+    for (int j = 0; j < 20; j++) r.global[j] = model->global_init[j];
+    for (int k = 0; k < TENSORS; k++) {
+        const opt_tensor *t = &net->tensors[k];
+        if (t->lr_scale == 0) continue;
+        reference_tensor *to = &r.tensors[r.n++];
+        *to = (reference_tensor){.n = t->n, .lr_scale = t->lr_scale,
+                                 .theta = calloc(t->n, 8), .phi = calloc(t->n, 8),
+                                 .log_lr = calloc(t->n, 8), .h = calloc(t->n, sizeof *to->h),
+                                 .a = calloc(t->n, sizeof *to->a), .m = calloc(t->n, sizeof *to->m)};
+        for (int j = 0; j < 20; j++) to->z[j] = model->tensor_init[j];
+        for (size_t i = 0; i < t->n; i++) {
+            to->theta[i] = to->phi[i] = t->param[i];
+            to->log_lr[i] = log((double)model->initial_lr);
+            for (int j = 0; j < 10; j++) to->h[i][j] = model->param_init[j];
+        }
+    }
+    return r;
+}
+
+static void free_reference(reference *r)
+{
+    for (int k = 0; k < r->n; k++) {
+        reference_tensor *t = &r->tensors[k];
+        free(t->theta), free(t->phi), free(t->log_lr), free(t->h), free(t->a), free(t->m);
+    }
+    free(r->tensors);
+}
+
+/* The gradients of a step, accumulated as the host would have them (grad_scale -0.5). */
+static void draw_gradients(network *net, int step)
+{
+    for (int k = 0; k < TENSORS; k++)
+        for (size_t i = 0; i < sizes[k]; i++)
+            net->tensors[k].grad[i] = uniform() * powf(10, (float)(k - 3)) * (step == 9 ? 1e4f : 1);
+}
+
+static void step_reference(reference *r, const network *net, double ratio)
+{
+    double *grads[TENSORS];
+    int active = 0;
+    for (int k = 0; k < TENSORS; k++) {
+        const opt_tensor *t = &net->tensors[k];
+        if (t->lr_scale == 0) continue;
+        grads[active] = malloc(t->n * sizeof(double));
+        for (size_t i = 0; i < t->n; i++)
+            grads[active][i] = (double)t->grad_scale * (double)t->grad[i] +
+                               (double)t->l2 * r->tensors[active].phi[i];
+        active++;
+    }
+    reference_step(r, grads, ratio);
+    for (int k = 0; k < active; k++) free(grads[k]);
+}
+
+/* Largest difference of θ or φ, relative to the largest move of the tensor. */
+static double compare(const network *net, const reference *r, int attended)
+{
+    double worst = 0;
+    int active = 0;
+    for (int k = 0; k < TENSORS; k++) {
+        double move = 1e-30, error = 0;
+        if (net->tensors[k].lr_scale == 0) continue;
+        const reference_tensor *want = &r->tensors[active++];
+        for (size_t i = 0; i < sizes[k]; i++) {
+            const double w = attended ? want->phi[i] : want->theta[i];
+            move = fmax(move, fabs(w - (double)net->start[k][i]));
+            error = fmax(error, fabs(w - (double)net->tensors[k].param[i]));
+        }
+        /* Two roundings of the parameter itself are not the step's. */
+        error -= 2.4e-7;
+        if (!(error / move <= worst)) worst = error / move;
+    }
+    return worst;
+}
+
+static void check_features(unsigned features, const char *what)
+{
+    seed = 7;
+    const hrnn_model model = random_model(features);
+    network net;
+    double worst = 0;
+    build(&net, &model);
+    reference r = build_reference(&net, &model);
+    for (int s = 0; s < STEPS; s++) {
+        const float ratio = s < 3 ? 0.25f : 1;
+        draw_gradients(&net, s);
+        step_reference(&r, &net, ratio);
+        opt_step(net.opt, ratio, NULL);
+        worst = fmax(worst, compare(&net, &r, 1));
+        opt_true_params(net.opt);
+        worst = fmax(worst, compare(&net, &r, 0));
+        opt_attended_params(net.opt);
+        for (int k = 0; k < TENSORS; k++)
+            for (size_t i = 0; i < sizes[k] && net.tensors[k].lr_scale != 0; i++)
+                assert_true(net.tensors[k].grad[i] == 0);
+    }
+    print_message("%-28s largest error %.1e of the move\n", what, worst);
+    assert_true(worst < 1e-4);
+    assert_memory_equal(net.tensors[4].param, net.start[4], sizes[4] * sizeof(float));
+    free_reference(&r);
+    destroy(&net);
+}
+
+static const unsigned all = (1u << HRNN_FEATURES) - 1;
+
+static void test_features(void **state)
+{
+    (void)state;
+    check_features(all, "everything");
+    check_features(0, "nothing");
+    for (int f = 0; f < HRNN_FEATURES; f++)
+        check_features(all & ~(1u << f), hrnn_feature_name((hrnn_feature)f));
+}
+
+static void run(network *net, const hrnn_model *model, int threads, int steps)
+{
+    omp_set_num_threads(threads);
+    seed = 11;
+    build(net, model);
+    for (int s = 0; s < steps; s++) {
+        draw_gradients(net, s);
+        opt_step(net->opt, 1, NULL);
+    }
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    const hrnn_model model = random_model(all);
+    network one, three;
+    run(&one, &model, 1, 30);
+    run(&three, &model, 3, 30);
+    for (int k = 0; k < TENSORS; k++)
+        assert_memory_equal(one.tensors[k].param, three.tensors[k].param, sizes[k] * sizeof(float));
+    destroy(&one);
+    destroy(&three);
+}
+
+static void test_swap_is_idempotent(void **state)
+{
+    (void)state;
+    const hrnn_model model = random_model(all);
+    network net;
+    run(&net, &model, 2, 3);
+    float attended = net.tensors[5].param[77];
+    opt_attended_params(net.opt);
+    assert_true(net.tensors[5].param[77] == attended);
+    opt_true_params(net.opt);
+    float theta = net.tensors[5].param[77];
+    assert_true(theta != attended);
+    opt_true_params(net.opt);
+    assert_true(net.tensors[5].param[77] == theta);
+    opt_attended_params(net.opt);
+    assert_true(net.tensors[5].param[77] == attended);
+    destroy(&net);
+}
+
+/* Whatever the gradients are, the parameters stay numbers and the report counts. */
+static void test_bad_gradients(void **state)
+{
+    (void)state;
+    const float bad[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f, 0};
+    const hrnn_model model = random_model(all & ~(1u << HRNN_INPUT_SCALING));
+    const hrnn_model usual = random_model(all);
+    for (int m = 0; m < 2; m++) {
+        network net;
+        opt_step_report report;
+        run(&net, m ? &model : &usual, 2, 2);
+        for (int s = 0; s < 40; s++) {
+            for (int k = 0; k < TENSORS; k++)
+                for (size_t i = 0; i < sizes[k]; i++)
+                    net.tensors[k].grad[i] = k == 0 ? 1 : bad[(i + (size_t)s) % 7];
+            opt_step(net.opt, 1, &report);
+        }
+        assert_int_equal(report.first_bad_tensor, 1);
+        size_t want = 0;
+        for (int k = 1; k < TENSORS; k++)
+            for (size_t i = 0; i < sizes[k] && k != 4; i++) want += (i + 39) % 7 < 3;
+        assert_int_equal(report.non_finite, want);
+        for (int k = 0; k < TENSORS; k++)
+            for (size_t i = 0; i < sizes[k]; i++) assert_true(isfinite(net.tensors[k].param[i]));
+        destroy(&net);
+    }
+}
+
+static void test_state_size(void **state)
+{
+    (void)state;
+    float *param = calloc(64000, sizeof *param), *grad = calloc(64000, sizeof *grad);
+    const opt_tensor tensor = {"w", param, grad, 64000, -1, 0, 1};
+    for (int attention = 0; attention < 2; attention++) {
+        const hrnn_model model = random_model(attention ? all : all & ~(1u << HRNN_ATTENTION));
+        const opt_options options = opt_default_options("hrnn");
+        optimizer *opt = opt_create_with_model(&options, &model, &tensor, 1, NULL);
+        assert_non_null(opt);
+        assert_int_equal(opt_state_bytes(opt), 64000 * (attention ? 80 : 76));
+        opt_free(opt);
+    }
+    free(param);
+    free(grad);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_features),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_swap_is_idempotent), cmocka_unit_test(test_bad_gradients),
+        cmocka_unit_test(test_state_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
