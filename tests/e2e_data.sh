@@ -46,7 +46,7 @@ printf 'cat\nred-dog\ndog\n' >names
 { printf '\0\0\10\1'; size 3; printf '\2\0\1'; } >labels
 "$convert" idx-to-cifar --first=1 --count=1 images labels out
 zeros() { head -c "$1" /dev/zero; }
-ramp 24 | tail -c +9 | head -c 8 >second
+ramp 16 | tail -c 8 >second
 { # rows 15 and 16, columns 14 to 17 of each plane hold the image
     printf '\0'
     for _ in 1 2 3; do
@@ -68,7 +68,7 @@ printf '%s\n' "$PWD/dir/00000_dog.png" "$PWD/dir/00001_red-dog.png" >expected
 same "the list" list expected
 echo '[1, 1, 0, 2]' >labels.json
 "$convert" tfjs-to-cifar --first=2 dir/00001_red-dog.png labels.json out
-ramp 4096 | tail -c 2048 | head -c 1024 >row0
+ramp 3072 | tail -c 1024 >row0
 ramp 4096 | tail -c 1024 >row1
 { printf '\0'; cat row0 row0 row0; printf '\2'; cat row1 row1 row1; } >expected
 same "PNG to batch" out expected
@@ -77,12 +77,12 @@ rm -r dir
 printf '%s\n' else/where/0000{0_cat,1_dog,2_cat,3_dog}.png >expected
 same "the list of cifar-to-png" list expected
 { size 34; size 34; printf '\10\2'; } >expected # width, height, 8 bits, RGB
-head -c 26 dir/00003_dog.png | tail -c 10 >found
+head -c 26 dir/00003_dog.png >start && tail -c 10 start >found
 same "the header of a PNG" found expected
 rm -r dir
 "$convert" idx-to-png --names=names images labels dir list
 { size 4; size 2; printf '\10\0'; } >expected # grey
-head -c 26 dir/00001_cat.png | tail -c 10 >found
+head -c 26 dir/00001_cat.png >start && tail -c 10 start >found
 same "the header of a grey PNG" found expected
 
 # Darknet's rule: a path must hold exactly one of the labels "_name.png".
@@ -93,10 +93,10 @@ done <list
 
 # --- what is refused ---
 rm -r dir
-head -c 39 images >cut
-refused 'cut: truncated: 23 bytes of data, expected 24' "$convert" idx-to-cifar cut labels out
-head -c 9 images >cut
-refused 'cut: the header has 9 bytes, expected 16' "$convert" idx-to-cifar cut labels out
+head -c 39 images >short
+refused 'short: truncated: 23 bytes of data, expected 24' "$convert" idx-to-cifar short labels out
+head -c 9 images >short
+refused 'short: the header has 9 bytes, expected 16' "$convert" idx-to-cifar short labels out
 : >empty
 refused 'empty: the header has 0 bytes' "$convert" idx-to-cifar empty labels out
 head -c 40 images.gz >cut.gz

@@ -7,13 +7,15 @@
 # cifar (the default of cifar-10): DEST/data_batch_1.bin .. 5, test_batch.bin and labels.txt, for
 #     `darknet cifar train`: CIFAR-10's binary format, 10,000 records a file. 28x28 images are
 #     centred in 32x32, their grey in all three planes; a sixth batch holds the last 10,000.
-# Downloads are kept in build/download (or $DOWNLOADS). Everything fetched and every batch written
+# Downloads are kept in $DOWNLOADS, by default in download/ of $BUILD, by default build/. Everything fetched and every batch written
 # is compared with a pinned checksum. DEST appears whole or not at all; an error is one line.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-downloads=${DOWNLOADS:-$root/build/download}
-convert=$root/build/convert_images
+build=${BUILD:-build}
+[[ $build = /* ]] || build=$root/$build
+downloads=${DOWNLOADS:-$build/download}
+convert=$build/convert_images
 
 fail() {
     echo "get-data: $1" >&2
@@ -81,8 +83,9 @@ fetch_npm() {
 locate_fashion_mnist() {
     dpkg -L dataset-fashion-mnist >/dev/null 2>&1 || "$root/tools/install-packages.sh" demo
     local images
-    images=$(dpkg -L dataset-fashion-mnist | grep -m1 '/train-images-idx3-ubyte') ||
+    images=$(dpkg -L dataset-fashion-mnist | grep '/train-images-idx3-ubyte') ||
         fail "package dataset-fashion-mnist holds no train-images-idx3-ubyte"
+    images=${images%%$'\n'*}
     local dir=${images%/*} ending=${images##*ubyte}
     train_images=$dir/train-images-idx3-ubyte$ending train_labels=$dir/train-labels-idx1-ubyte$ending
     test_images=$dir/t10k-images-idx3-ubyte$ending test_labels=$dir/t10k-labels-idx1-ubyte$ending
@@ -139,7 +142,7 @@ check_batches() {
 }
 
 names=$root/cfg/$what.names
-[ -x "$convert" ] || make -s -C "$root" build/convert_images || fail "cannot build $convert"
+[ -x "$convert" ] || make -s -C "$root" "${BUILD:-build}/convert_images" || fail "cannot build $convert"
 
 case $what in
     fashion-mnist) locate_fashion_mnist ;;
