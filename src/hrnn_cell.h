@@ -51,22 +51,21 @@ typedef lanes tile_row[TILE_VECTORS];
 #define CELL_HAS(k, feature) ((k)->features >> (feature) & 1)
 #define EACH_VECTOR(v, nv) LANES_UNROLL for (int v = 0; v < (nv); v++)
 
-/* y[j] = bias[j] + Σ_k x[k]·w[k, j]; w is [n_in, n_out], n_out a multiple of 5. */
-LANES_FN void cell_affine(const int nv, const float *w, const float *bias, const int n_in,
-                          const int n_out, const tile_row *x, tile_row *y)
+/* sum[i] += Σ_k x[k]·w[k, i] for 5 of a product's columns; w points at the first, rows are n_out apart. */
+LANES_FN void cell_product(const int nv, const float *w, const int n_in, const int n_out,
+                           const tile_row *x, lanes sum[5][TILE_VECTORS])
 {
-    for (int j = 0; j < n_out; j += 5) {
-        lanes sum[5][TILE_VECTORS];
-        LANES_UNROLL for (int i = 0; i < 5; i++)
-            EACH_VECTOR(v, nv) sum[i][v] = lanes_set(bias[j + i]);
-        for (int k = 0; k < n_in; k++)
-            LANES_UNROLL for (int i = 0; i < 5; i++) {
-                const float weight = w[k * n_out + j + i];
-                EACH_VECTOR(v, nv) sum[i][v] += weight * x[k][v];
-            }
-        LANES_UNROLL for (int i = 0; i < 5; i++)
-            EACH_VECTOR(v, nv) y[j + i][v] = sum[i][v];
-    }
+    for (int k = 0; k < n_in; k++)
+        LANES_UNROLL for (int i = 0; i < 5; i++) {
+            const float weight = w[k * n_out + i];
+            EACH_VECTOR(v, nv) sum[i][v] += weight * x[k][v];
+        }
+}
+
+LANES_FN void cell_bias(const int nv, const float *bias, lanes sum[5][TILE_VECTORS])
+{
+    LANES_UNROLL for (int i = 0; i < 5; i++)
+        EACH_VECTOR(v, nv) sum[i][v] = lanes_set(bias[i]);
 }
 
 /* y = bias + Σ_k x[k]·w[k], k < n. */
@@ -114,18 +113,34 @@ LANES_FN void cell_inputs(const int nv, const cell_constants *k, const tile_row 
         x[11][v] = CELL_HAS(k, HRNN_RELATIVE_LR) ? log_lr[v] - k->mean_log_lr : lanes_set(0);
 }
 
-/* Step 4: xh is [x, h] (22 rows); h is replaced by the new state, the h rows of xh are spoilt. */
-LANES_FN void cell_gru(const int nv, const cell_constants *k, tile_row *xh, tile_row *h)
+/* Step 4: xh is [x, h] (22 rows); h is replaced by the new state. */
+LANES_FN void cell_gru(const int nv, const cell_constants *k, tile_row *xh)
 {
-    tile_row gates[2 * HRNN_H0], candidate[HRNN_H0];
-    cell_affine(nv, k->model->param_gates_weight, k->bias, HRNN_FAN, 2 * HRNN_H0, xh, gates);
-    for (int j = 0; j < HRNN_H0; j++)
-        EACH_VECTOR(v, nv) xh[HRNN_INPUTS + j][v] = lanes_sigmoid(gates[j][v]) * h[j][v];
-    cell_affine(nv, k->model->param_candidate_weight, k->bias + 2 * HRNN_H0, HRNN_FAN, HRNN_H0, xh,
-                candidate);
-    for (int j = 0; j < HRNN_H0; j++) EACH_VECTOR(v, nv) {
-        const lanes c = lanes_tanh(candidate[j][v]), u = lanes_sigmoid(gates[HRNN_H0 + j][v]);
-        h[j][v] = c + u * (h[j][v] - c);
+    enum { N = HRNN_H0 };
+    const float *gates = k->model->param_gates_weight;
+    const float *candidate = k->model->param_candidate_weight;
+    tile_row *h = xh + HRNN_INPUTS, reset[N], update[N];
+    lanes sum[5][TILE_VECTORS];
+    for (int j = 0; j < N; j += 5) {
+        cell_bias(nv, k->bias + j, sum);
+        cell_product(nv, gates + j, HRNN_FAN, 2 * N, xh, sum);
+        LANES_UNROLL for (int i = 0; i < 5; i++)
+            EACH_VECTOR(v, nv) reset[j + i][v] = lanes_sigmoid(sum[i][v]) * h[j + i][v];
+    }
+    for (int j = 0; j < N; j += 5) {
+        cell_bias(nv, k->bias + N + j, sum);
+        cell_product(nv, gates + N + j, HRNN_FAN, 2 * N, xh, sum);
+        LANES_UNROLL for (int i = 0; i < 5; i++)
+            EACH_VECTOR(v, nv) update[j + i][v] = lanes_sigmoid(sum[i][v]);
+    }
+    for (int j = 0; j < N; j += 5) {
+        cell_bias(nv, k->bias + 2 * N + j, sum);
+        cell_product(nv, candidate + j, HRNN_INPUTS, N, xh, sum);
+        cell_product(nv, candidate + HRNN_INPUTS * N + j, N, N, reset, sum);
+        LANES_UNROLL for (int i = 0; i < 5; i++) EACH_VECTOR(v, nv) {
+            const lanes c = lanes_tanh(sum[i][v]);
+            h[j + i][v] = c + update[j + i][v] * (h[j + i][v] - c);
+        }
     }
 }
 

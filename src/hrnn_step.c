@@ -121,7 +121,7 @@ LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor 
                         lanes_any *grad, lanes_any *param, const lanes *mask, lanes *sums)
 {
     const hrnn_model *model = k->model;
-    tile_row h[HRNN_H0], xh[HRNN_FAN], a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1];
+    tile_row xh[HRNN_FAN], *h = xh + HRNN_INPUTS, a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1];
     tile_row g[1], d[1], proposal[1], square[1];
     load_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
     load_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
@@ -131,8 +131,7 @@ LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor 
     cell_inputs(nv, k, h, g[0], log_lr[0], a, m, xh);
     store_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
     store_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
-    for (int j = 0; j < HRNN_H0; j++) EACH_VECTOR(v, nv) xh[HRNN_INPUTS + j][v] = h[j][v];
-    cell_gru(nv, k, xh, h);
+    cell_gru(nv, k, xh);
     store_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
     for (int j = 0; j < HRNN_H0; j++) add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
     for (int j = 0; j < HRNN_INPUTS; j++)
