@@ -1,5 +1,5 @@
-/* What the patched host calls. darknet_hook.c is the only file of src/ that includes darknet.h; it
- * does not know which rule runs.
+/* What the patched host calls: an optimizer for its training commands, and weights files that are
+ * complete or absent. Only src/darknet_*.c include darknet.h; they do not know which rule runs.
  *
  * These functions are called from Darknet's own commands, so, unlike the library, they end the
  * program on an error that the user must mend: one line on stderr, exit status 1. */
@@ -8,40 +8,64 @@
 
 #include "darknet.h"
 
-/* [net]: reads optimizer=, optimizer_weights=, optimizer_rate=, seed=, optimizer_log= from the options
- * (which are freed afterwards) into net->hook and net->seed, before any layer is made, and starts the
- * stream of the starting weights (random_use(seed, STREAM_INIT, 0)). cfg names the file in messages.
- * An unknown option of ours is an error, of the host's a warning, both with file and line. */
-void hook_read_options(network *net, list *options, const char *cfg);
+/* --- for the training commands (examples/) --- */
 
-/* Every training command, after load_network and before its first load_data: makes the optimizer,
- * prints rule, model, rate and seed, and picks up weights' sidecar (see hook_save) unless clear.
- * weights: the file that load_network loaded, or NULL. Without optimizer= it only prints the seed. */
+/* Before load_data is first called, after load_network and every hook_keep: makes the optimizer,
+ * prints rule, model, rate and seed, opens optimizer_log=, and picks up the sidecar of weights (see
+ * hook_save) unless clear. weights: the file that load_network loaded; NULL or "": none. Without
+ * optimizer= it prints the seed and opens the log. A command that never calls this gets its optimizer at
+ * the first update, without a resume. */
 void hook_start_training(network *net, const char *weights, int clear);
 
-/* update_network: does the update and returns 1, or returns 0 when the cfg has no optimizer=. */
-int hook_update(network *net);
-
-/* save_weights: `write` writes the stock format to a stream, returns 0 on failure. Puts the true
- * parameters in place, writes weights and sidecar "<filename>.optimizer" atomically, puts the
- * attended ones back. Order: weights to "<filename>.new", synced; sidecar (with digest and size of the
- * weights) renamed into place; weights renamed into place. */
-void hook_save(network *net, const char *filename, int (*write)(network *net, FILE *stream, int cutoff),
-               int cutoff);
-
-/* load_weights, before it opens filename: completes a save that a kill interrupted between its two
- * renames (a sidecar that belongs to "<filename>.new" and not to filename). */
-void hook_complete_save(const char *filename);
-
-/* After each batch of a training command: a row of optimizer_log=. */
-void hook_log(network *net, float loss, float average, double seconds);
-
-/* Arrays of a training command that a bit-exact resume needs (rnn: the offsets of its streams):
- * registered before hook_start_training, which fills them on a resume; saved with every sidecar.
- * Returns nothing; data must outlive the training. */
-void hook_keep(network *net, const char *name, void *data, size_t bytes);
 /* Whether hook_start_training restored a sidecar (then kept arrays hold its values). */
 int hook_resumed(const network *net);
+
+/* An array of a training command that a bit-exact resume needs (the average loss, the offsets of
+ * rnn's streams): registered before hook_start_training, which fills it on a resume; saved with every
+ * sidecar. name: at most 40 characters, unique, a literal. data must outlive the training. */
+void hook_keep(network *net, const char *name, void *data, size_t bytes);
+
+/* After each batch: a row of optimizer_log=; nothing without that option. loss is the batch's,
+ * average the smoothed one that is printed, seconds since the last batch. */
+void hook_log(network *net, float loss, float average, double seconds);
+
+/* --- for the host's parser.c and network.c --- */
+
+/* [net], before the host reads it: refuses numbers that it would divide by, overflow with or read as
+ * something else (batch=0, subdivisions=0, width=abc, steps and scales of different lengths). */
+void hook_check_options(list *options, const char *cfg);
+
+/* [net], after the host has read it and before any layer is made: reads optimizer=,
+ * optimizer_weights=, optimizer_rate=, seed= and optimizer_log= (copied: the options are freed
+ * afterwards) into net->hook and net->seed, and starts the stream of the starting weights. An unknown
+ * option is a warning, an error when it looks like one of ours; both with file and line. */
+void hook_read_options(network *net, list *options, const char *cfg);
+
+/* Does the update and returns 1, or returns 0 when the cfg has no optimizer= (nor adam=1 on a CPU). */
+int hook_update(network *net);
+
+/* save_weights: `write` writes the stock format to a stream and returns 0 on failure. The file holds the
+ * true parameters and appears whole or not at all; on a failure the old one stays. With an optimizer
+ * and cutoff >= net->n it gets a sidecar "<filename>.optimizer" with everything that a resume needs.
+ * Order: weights to "<filename>.new", synced; sidecar, with digest and size of the weights, renamed
+ * into place; weights renamed into place. A kill between the two renames is completed by the
+ * next hook_start_training. A save without an optimizer removes the sidecar of the file it replaced.
+ *
+ * [batchnorm]: the format has no place for its biases, so they are folded into the rolling means
+ * that are written, with which any Darknet computes the same output; the sidecar keeps the originals. */
+void hook_save(network *net, const char *filename,
+               int (*write)(network *net, FILE *stream, int cutoff), int cutoff);
+
+/* load_weights. One file is open at a time. A file that ends inside a layer, or holds a NaN or an
+ * infinity, is refused; one that ends between two layers is a pretrained backbone: what is not in
+ * it keeps its start, with one line that says which layers. */
+FILE *hook_open_weights(const char *filename);
+void hook_read_header(void *to, size_t bytes, FILE *stream);
+void hook_read_layer(int index, LAYER_TYPE type); /* what the next hook_read_floats belong to */
+void hook_read_floats(float *to, int n, const char *tensor, FILE *stream);
+/* whole: all layers were read, so that data left over do not belong to this network: a warning, and
+ * hook_start_training refuses. */
+void hook_close_weights(network *net, FILE *stream, int whole);
 
 void hook_free(network *net);
 
