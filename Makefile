@@ -1,0 +1,245 @@
+# Everything a person types; `make help` lists it.
+
+# Recipes and paths below are relative to this folder, so its own name may hold anything.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+# Options. A change of any of them, or of a compiler, rebuilds what it concerns.
+GPU ?= 0
+CUDNN ?= 0
+OPENCV ?= 1
+OPENMP ?= 1
+OPENBLAS ?= 1
+DEBUG ?= 0
+ASAN ?= 0
+MARCH ?= native
+ARCH ?= $(foreach a,75 80 86 89 90 100 120,-gencode arch=compute_$a,code=sm_$a) \
+    -gencode arch=compute_120,code=compute_120
+DARKNET ?=
+PATCHES ?= darknet-patches
+BUILD ?= build
+HOST ?= $(BUILD)/host
+DOWNLOADS ?= $(BUILD)/download
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+endif
+ifeq ($(GPU),1)
+NVCC ?= $(or $(shell command -v nvcc),/usr/local/cuda/bin/nvcc)
+CUDA ?= $(patsubst %/bin/nvcc,%,$(NVCC))
+endif
+
+mains := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+unit_tests := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+
+.PHONY: all test check check-asan bench demo stock help clean distclean FORCE
+all: $(BUILD)/darknet $(mains:%=$(BUILD)/%)
+
+help:
+	@echo 'make              build/darknet, build/replay and the other tools; installs, fetches and patches'
+	@echo '                  what that needs (as root, or through sudo when a package is missing)'
+	@echo 'make test         unit tests, golden vectors and end-to-end tests'
+	@echo 'make check-asan   the same, built with the address and undefined-behaviour sanitizers'
+	@echo 'make bench        time and memory of a step; the patched host against the stock one'
+	@echo 'make demo         train a small network on Fashion-MNIST with sgd, adam and hrnn; draw the curves'
+	@echo 'make stock        build/stock/darknet, the host without any patch, to compare with'
+	@echo 'make clean        remove what was built; downloads stay'
+	@echo 'make distclean    remove build/'
+	@echo
+	@echo 'Options, with their defaults:'
+	@echo '  DARKNET=        build on a copy of this Darknet checkout instead of the Debian source package'
+	@echo '  GPU=0 CUDNN=0   CUDA and cuDNN (needs nvcc; CUDA=folder)'
+	@echo '  ARCH=           nvcc -gencode flags; by default Turing to Blackwell'
+	@echo '  OPENCV=1 OPENMP=1 OPENBLAS=1'
+	@echo '  DEBUG=0         1: -O0 -g'
+	@echo '  MARCH=native    what -march= is given'
+	@echo '  CC=gcc          or clang'
+	@echo '  BUILD=build     where everything goes'
+
+clean:
+	@shopt -s dotglob nullglob; for f in '$(BUILD)'/*; do \
+	    [ "$$f" = '$(DOWNLOADS)' ] || rm -rf "$$f"; done
+distclean:
+	rm -rf '$(BUILD)'
+
+# --- What building needs to know: installed packages, flags, the host's sources. ---
+# Both files are included, so make brings them up to date and starts again when they changed.
+ifneq ($(filter-out help clean distclean,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/config.mk $(HOST).mk
+endif
+
+packages := build
+ifneq ($(filter test check check-asan,$(MAKECMDGOALS)),)
+packages += test
+endif
+ifneq ($(findstring clang,$(CC)),)
+packages += clang
+endif
+ifneq ($(mains),)
+packages += data
+endif
+
+# --- Flags ---
+comma := ,
+debug := $(filter 1,$(DEBUG))
+asan := $(filter 1,$(ASAN))
+optimise = $(if $(debug),-O0 -g,$(if $(asan),-O1 -g,-O3)) -march=$(MARCH)
+sanitize = $(if $(asan),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined \
+    -fno-omit-frame-pointer)
+openmp = $(if $(filter 1,$(OPENMP)),-fopenmp)
+
+# Ours: warnings are errors; no flag that lets the compiler take NaN and infinity for impossible.
+own_cflags = -std=gnu11 -Wall -Wextra -Werror $(optimise) -fno-math-errno -fno-trapping-math \
+    $(openmp) $(sanitize) -Isrc
+
+# The host's: upstream builds with -Ofast, which compiles isnan away and, when linking, flushes
+# denormals to zero in the whole process. These flags are what is left of it without either.
+host_cflags = -w $(optimise) -fno-math-errno -fno-trapping-math -fno-signed-zeros \
+    -fassociative-math -freciprocal-math $(openmp) $(sanitize) -pthread
+host_macros = $(if $(filter 1,$(OPENCV)),-DOPENCV) $(if $(filter 1,$(OPENBLAS)),-DOPENBLAS) \
+    $(if $(filter 1,$(GPU)),-DGPU -I$(CUDA)/include) \
+    $(if $(filter 1,$(GPU)),$(if $(filter 1,$(CUDNN)),-DCUDNN))
+host_includes = -I$(HOST)/include -I$(HOST)/src -Isrc
+nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
+
+libs = $(cjson_libs) $(openblas_libs) -lxxhash -lm -pthread
+host_libs = $(if $(filter 1,$(OPENCV)),$(opencv_libs) -lstdc++) \
+    $(if $(filter 1,$(GPU)),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcudart -lcublas \
+    -lcurand $(if $(filter 1,$(CUDNN)),-lcudnn) -lstdc++)
+
+# --- What building needs to know: installed packages, flags, the host's sources. ---
+# Both files are included, so make brings them up to date and starts again when they changed.
+packages := build $(if $(mains),data) $(if $(findstring clang,$(CC)),clang) \
+    $(if $(filter test check check-asan,$(MAKECMDGOALS)),test)
+define settings
+CC=$(CC) CXX=$(CXX) NVCC=$(NVCC)
+own: $(own_cflags) $(CFLAGS)
+host: $(host_cflags) $(host_macros) $(host_includes) $(CFLAGS)
+gpu: $(if $(filter 1,$(GPU)),$(nvcc_flags))
+link: $(LDFLAGS)
+endef
+export settings
+
+ifneq ($(filter-out help clean distclean,$(or $(MAKECMDGOALS),all)),)
+include $(BUILD)/config.mk $(HOST).mk
+endif
+
+$(BUILD)/config.mk: FORCE
+	@tools/install-packages.sh $(packages)
+	@mkdir -p '$(@D)'; \
+	{ printf '%s\n' "$$settings" | sed 's/^/# /'; \
+	  $(CC) --version | sed -n '1s/^/# /p'; \
+	  $(CC) -march=$(MARCH) -### -E -x c /dev/null 2>&1 | grep -v COLLECT | sha256sum | sed 's/^/# /'; \
+	  echo "opencv_cflags := $$(pkg-config --cflags opencv4)"; \
+	  echo "opencv_libs := $(addprefix -lopencv_,core imgproc imgcodecs videoio highgui)"; \
+	  echo "openblas_cflags := $$(pkg-config --cflags openblas)"; \
+	  echo "openblas_libs := $$(pkg-config --libs openblas)"; \
+	  echo "cjson_cflags := $$(pkg-config --cflags libcjson)"; \
+	  echo "cjson_libs := $$(pkg-config --libs libcjson)"; \
+	} > '$@.new'; \
+	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
+
+$(HOST).mk: $(BUILD)/config.mk FORCE
+	@$(if $(DARKNET),true,tools/fetch-host.sh '$(DOWNLOADS)' '$(BUILD)/upstream')
+	@tools/patch-host.sh '$(or $(DARKNET),$(BUILD)/upstream)' '$(HOST)' '$(PATCHES)'
+	@( cd '$(HOST)/src'; \
+	  echo "host_c :=" $$(ls *.c | grep -vx compare.c); \
+	  echo "host_cpp :=" $$(ls *.cpp | grep -vx image_opencv.cpp); \
+	  echo "host_cu :=" $$(ls *.cu); \
+	) > '$@.new'; \
+	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
+
+# --- Objects ---
+host_commands := captcha lsd super art tag cifar go rnn segmenter regressor classifier coco yolo \
+    detector nightmare instance-segmenter darknet
+command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
+host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
+    $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
+library_sources := $(filter-out src/darknet_hook.c,$(wildcard src/*.c src/meta/*.c))
+library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o)
+hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_hook.c))
+
+# What includes the host's header is compiled with the host's macros (its structures depend on them).
+host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet_hook.c tools/*.c tests/*.c 2>/dev/null))
+host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
+    $(patsubst tests/%,$(BUILD)/tests/%,$(filter tests/%,$(host_users)))
+$(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) $(host_includes)
+$(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST).mk
+	@echo 'CC   $<'; mkdir -p '$(@D)'
+	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MMD -MP -c '$<' -o '$@'
+
+$(BUILD)/host-obj/%.o: $(HOST)/src/%.c $(BUILD)/config.mk
+	@echo 'CC   $<'; mkdir -p '$(@D)'
+	@$(CC) $(host_cflags) $(CFLAGS) $(host_macros) $(host_includes) $(openblas_cflags) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/host-obj/%.o: $(HOST)/examples/%.c $(BUILD)/config.mk
+	@echo 'CC   $<'; mkdir -p '$(@D)'
+	@$(CC) $(host_cflags) $(CFLAGS) $(host_macros) $(host_includes) $(openblas_cflags) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/host-obj/%.o: $(HOST)/src/%.cpp $(BUILD)/config.mk
+	@echo 'CXX  $<'; mkdir -p '$(@D)'
+	@$(CXX) $(host_cflags) $(CFLAGS) $(host_macros) $(host_includes) $(opencv_cflags) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/host-obj/%.o: $(HOST)/src/%.cu $(BUILD)/config.mk
+	@echo 'NVCC $<'; mkdir -p '$(@D)'
+	@$(NVCC) $(nvcc_flags) $(host_macros) $(host_includes) -MMD -MP -c '$<' -o '$@'
+
+$(BUILD)/libhrnn.a: $(library_objects)
+	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
+$(BUILD)/libdarknet.a: $(host_objects) $(hook_objects)
+	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
+
+# --- Programs ---
+link_order = $(filter %.o,$1) $(filter %/libdarknet.a,$1) $(filter %/libhrnn.a,$1)
+link_flags = -Wl$(comma)--as-needed $(openmp) $(sanitize) $(LDFLAGS)
+$(BUILD)/darknet: $(command_objects) $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
+	@echo 'LINK $@'
+	@$(CC) $^ -o '$@' $(link_flags) $(host_libs) $(libs)
+
+$(host_mains): libs += $(host_libs)
+$(host_mains): $(BUILD)/libdarknet.a
+$(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libhrnn.a
+	@echo 'LINK $@'
+	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lpng -lz $(libs)
+$(BUILD)/obj/tools/%.o: tools/%.c $(BUILD)/config.mk
+	@echo 'CC   $<'; mkdir -p '$(@D)'
+	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MMD -MP -c '$<' -o '$@'
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libhrnn.a
+	@echo 'LINK $@'; mkdir -p '$(@D)'
+	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lcmocka $(libs)
+$(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
+	@echo 'CC   $<'; mkdir -p '$(@D)'
+	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MMD -MP -c '$<' -o '$@'
+
+.SECONDARY:
+-include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) \
+    $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o))
+
+# --- Checks ---
+test check: all $(unit_tests:%=$(BUILD)/tests/%)
+	@BUILD='$(BUILD)' tests/run.sh
+
+check-asan:
+	@$(MAKE) --no-print-directory BUILD='$(BUILD)/asan' HOST='$(HOST)' DOWNLOADS='$(DOWNLOADS)' ASAN=1 check
+
+# The host as it comes, built by its own Makefile with the same options, for comparisons.
+stock: $(BUILD)/stock/darknet
+$(BUILD)/stock/darknet: $(BUILD)/config.mk
+	@$(if $(DARKNET),tools/fetch-host.sh '$(DOWNLOADS)' '$(BUILD)/upstream',true)
+	@rm -rf '$(@D)'; cp -R '$(BUILD)/upstream' '$(@D)'
+	@echo 'MAKE $@'; $(MAKE) -s -C '$(@D)' OPENMP=1 > '$(BUILD)/stock.log' 2>&1 || \
+	    { tail -n 20 '$(BUILD)/stock.log'; exit 1; }
+
+# Each tools/bench_*.c and then each tools/bench_*.sh prints its own figures.
+bench: all stock
+	@set -e; for f in $(filter bench_%,$(mains)); do '$(BUILD)'/$$f; done; \
+	for f in $(wildcard tools/bench_*.sh); do BUILD='$(BUILD)' $$f; done
+
+demo: all
+	@tools/install-packages.sh demo
+	@BUILD='$(BUILD)' tools/demo.sh
