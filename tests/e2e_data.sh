@@ -1,11 +1,13 @@
 #!/bin/bash
-# build/convert_images and tools/get-data.sh on tiny inputs, good and bad.
+# convert_images and tools/get-data.sh on tiny inputs, good and bad.
 set -euo pipefail
 
-convert=$PWD/build/convert_images
+build=${BUILD:-build}
+[[ $build = /* ]] || build=$PWD/$build
+convert=$build/convert_images
 root=$PWD
 if ! [ -x "$convert" ]; then
-    echo "build/convert_images is not built"
+    echo "$convert is not built"
     exit 77
 fi
 work=$(mktemp -d)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
-#   tools/install-packages.sh GROUP...     groups: build test demo data clang
+#   tools/install-packages.sh GROUP...     groups: build test demo data npm clang
 # Needs root or sudo only when something is missing. Exit status 1 and one line if it cannot.
 set -eu
 
@@ -10,6 +10,7 @@ build="gcc g++ make patch pkg-config ca-certificates xz-utils
 test="libcmocka-dev"
 demo="gnuplot-nox dataset-fashion-mnist"
 data="libpng-dev zlib1g-dev"
+npm="npm"
 clang="clang libomp-dev"
 
 fail() {
@@ -20,8 +21,8 @@ fail() {
 missing=""
 for group in "$@"; do
     case $group in
-        build|test|demo|data|clang) eval "wanted=\$$group" ;;
-        *) fail "no group '$group': expected build, test, demo, data or clang" ;;
+        build|test|demo|data|npm|clang) eval "wanted=\$$group" ;;
+        *) fail "no group '$group': expected build, test, demo, data, npm or clang" ;;
     esac
     for package in $wanted; do
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
