@@ -26,12 +26,13 @@ void moments_write(optimizer *opt, const rule_field *field, int k, size_t first,
 void moments_step(optimizer *opt, float rate_ratio, moments_update *update, const void *constants,
                   opt_step_report *report);
 
-/* g * g, but never infinite: a single huge gradient would otherwise stop its parameter for good. */
-static inline float moments_square(float g)
+/* g, but never so large that a rule's mean of g * g becomes infinite: that would stop the parameter
+ * for good. */
+static inline float moments_bounded(float g)
 {
-    const float largest = 3.4028234e38f;
-    float square = g * g;
-    return square < largest ? square : largest;
+    const float most = 1e19f;
+    g = g < most ? g : most;
+    return g > -most ? g : -most;
 }
 
 #endif

@@ -23,8 +23,9 @@ static void update(const void *constants, float rate, size_t n, float *param, co
     float *m = state[0], *v = state[1];
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
-        m[i] = c.beta1 * m[i] + new1 * g[i];
-        v[i] = c.beta2 * v[i] + new2 * moments_square(g[i]);
+        const float bounded = moments_bounded(g[i]);
+        m[i] = c.beta1 * m[i] + new1 * bounded;
+        v[i] = c.beta2 * v[i] + new2 * bounded * bounded;
         param[i] -= corrected_rate * m[i] / (sqrtf(v[i] * c.correct2) + c.eps);
     }
 }

@@ -13,8 +13,9 @@ static void update(const void *constants, float rate, size_t n, float *param, co
     float *v = state[0];
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
-        v[i] = beta2 * v[i] + new2 * moments_square(g[i]);
-        param[i] -= rate * g[i] / (sqrtf(v[i]) + eps);
+        const float bounded = moments_bounded(g[i]);
+        v[i] = beta2 * v[i] + new2 * bounded * bounded;
+        param[i] -= rate * bounded / (sqrtf(v[i]) + eps);
     }
 }
 
