@@ -1,0 +1,407 @@
+/* Saved, loaded into a fresh optimizer and continued, every rule goes on bit for bit; what does not
+ * belong or is damaged is refused and changes nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include "hrnn_model.h"
+#include "rule_hrnn.h"
+#include "safetensors.h"
+#include "scratch.h"
+
+/* --- a small network --- */
+
+enum { N = 4, FROZEN = 2 };
+static const size_t sizes[N] = {70000, 5, 9, 64}; /* one is more than the copy buffer */
+static const char *const names[N] = {"0.weights", "0.biases", "1.weights", "2.weights"};
+
+typedef struct {
+    opt_tensor tensors[N];
+} network;
+
+static void make_network(network *net)
+{
+    for (int k = 0; k < N; k++) {
+        float *param = malloc(sizes[k] * sizeof(float)), *grad = calloc(sizes[k], sizeof(float));
+        for (size_t i = 0; i < sizes[k]; i++) param[i] = sinf((float)i * 0.7f + (float)k) * 0.5f;
+        net->tensors[k] = (opt_tensor){
+            names[k], param, grad, sizes[k], -0.25f, k ? 0 : 5e-4f, k == FROZEN ? 0 : 1};
+    }
+}
+
+static void free_network(network *net)
+{
+    for (int k = 0; k < N; k++) {
+        free(net->tensors[k].param);
+        free(net->tensors[k].grad);
+    }
+}
+
+static void run(optimizer *opt, network *net, int from, int to)
+{
+    for (int t = from; t <= to; t++) {
+        for (int k = 0; k < N; k++)
+            for (size_t i = 0; i < sizes[k]; i++)
+                net->tensors[k].grad[i] = sinf((float)i * 12.9898f + (float)t * 78.233f) +
+                                          0.3f * net->tensors[k].param[i];
+        opt_step(opt, t < 5 ? 0.5f : 1, NULL);
+    }
+}
+
+/* --- rows: the rules, and hrnn with a model that has attention --- */
+
+static const struct {
+    const char *rule,
+        *golden; /* a file with a model, "model." before its names; NULL: the shipped one */
+    float rate;
+} rows[] = {{"sgd", NULL, 0.01f},
+            {"adam", NULL, 0.01f},
+            {"rmsprop", NULL, 0.003f},
+            {"hrnn", NULL, 1e-3f},
+            {"hrnn", "tests/golden/trace-one-tensor.safetensors", 1e-3f},
+            {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f}};
+enum { ROWS = sizeof(rows) / sizeof(rows[0]), SGD = 0, ADAM = 1, ATTENTION = ROWS - 1 };
+
+static optimizer *create_with(int row, const opt_tensor *tensors, int n)
+{
+    opt_error error = {0};
+    opt_options options = opt_default_options(rows[row].rule);
+    options.rate = rows[row].rate;
+    options.model = "weights/hrnn.safetensors";
+    optimizer *opt;
+    if (rows[row].golden) {
+        st_file *file = st_open(rows[row].golden, &error);
+        hrnn_model *model = file ? hrnn_model_read(file, "model.", &error) : NULL;
+        opt = model ? opt_create_with_model(&options, model, tensors, n, &error) : NULL;
+        hrnn_model_free(model);
+        st_close(file);
+    } else {
+        opt = opt_create(&options, tensors, n, &error);
+    }
+    if (!opt) fail_msg("row %d: %s", row, error.message);
+    return opt;
+}
+
+static optimizer *create(int row, const network *net)
+{
+    return create_with(row, net->tensors, N);
+}
+
+static void save(optimizer *opt, const char *path)
+{
+    opt_error error = {0};
+    opt_note note = {"images", "128000"};
+    opt_blob blob = {"offsets", "0123456789", 10};
+    if (opt_save(opt, path, &note, 1, &blob, 1, &error)) fail_msg("%s", error.message);
+}
+
+static void copy_params(network *to, const network *from)
+{
+    for (int k = 0; k < N; k++)
+        memcpy(to->tensors[k].param, from->tensors[k].param, sizes[k] * sizeof(float));
+}
+
+static void expect_equal(const network *a, const network *b)
+{
+    for (int k = 0; k < N; k++)
+        assert_memory_equal(a->tensors[k].param, b->tensors[k].param, sizes[k] * sizeof(float));
+}
+
+static void test_resume(void **state)
+{
+    (void)state;
+    for (int row = 0; row < ROWS; row++) {
+        network straight, before, after;
+        make_network(&straight);
+        make_network(&before);
+        make_network(&after);
+        optimizer *opt = create(row, &straight);
+        run(opt, &straight, 1, 12);
+        opt_true_params(opt);
+
+        optimizer *first = create(row, &before);
+        run(first, &before, 1, 7);
+        opt_true_params(first);
+        save(first, scratch_path("state"));
+        copy_params(&after, &before);
+        opt_attended_params(first); /* and a save does not disturb the run that it was made from */
+        run(first, &before, 8, 12);
+        opt_true_params(first);
+        expect_equal(&straight, &before);
+
+        optimizer *second = create(row, &after);
+        char offsets[10] = {0};
+        opt_blob blobs[2] = {{"offsets", offsets, 10}, {"absent", offsets, 3}};
+        opt_error error = {0};
+        if (opt_load(second, scratch_path("state"), blobs, 2, &error))
+            fail_msg("%s", error.message);
+        assert_int_equal(opt_steps(second), 7);
+        assert_memory_equal(offsets, "0123456789", 10);
+        run(second, &after, 8, 12);
+        opt_true_params(second);
+        expect_equal(&straight, &after);
+        assert_int_equal(opt_steps(second), 12);
+
+        save(opt, scratch_path("state"));
+        save(second, scratch_path("state2"));
+        size_t size, size2;
+        unsigned char *a = scratch_read(scratch_path("state"), &size),
+                      *b = scratch_read(scratch_path("state2"), &size2);
+        assert_int_equal(size, size2);
+        assert_memory_equal(a, b, size);
+        free(a);
+        free(b);
+        opt_free(opt);
+        opt_free(first);
+        opt_free(second);
+        free_network(&straight);
+        free_network(&before);
+        free_network(&after);
+    }
+}
+
+/* Saving while param holds φ stores the same as while it holds θ. */
+static void test_save_at_attended_params(void **state)
+{
+    (void)state;
+    network net;
+    make_network(&net);
+    optimizer *opt = create(ATTENTION, &net);
+    run(opt, &net, 1, 3);
+    save(opt, scratch_path("state"));
+    float attended = net.tensors[0].param[0];
+    opt_true_params(opt);
+    assert_true(net.tensors[0].param[0] != attended);
+    save(opt, scratch_path("state2"));
+    size_t size, size2;
+    unsigned char *a = scratch_read(scratch_path("state"), &size),
+                  *b = scratch_read(scratch_path("state2"), &size2);
+    assert_int_equal(size, size2);
+    assert_memory_equal(a, b, size);
+    free(a);
+    free(b);
+    opt_free(opt);
+    free_network(&net);
+}
+
+static void test_notes(void **state)
+{
+    (void)state;
+    network net;
+    make_network(&net);
+    optimizer *opt = create(SGD, &net);
+    opt_error error = {0};
+    opt_note notes[3] = {{"weights", "a \"quoted\" name\n"}, {"images", "5"}, {"seed", ""}};
+    assert_int_equal(opt_save(opt, scratch_path("state"), notes, 3, NULL, 0, &error), OPT_OK);
+    opt_note found[4] = {{"images", "x"}, {"weights", "x"}, {"seed", "x"}, {"format", "x"}};
+    assert_int_equal(opt_read_notes(scratch_path("state"), found, 4, &error), OPT_OK);
+    assert_string_equal(found[0].value, "5");
+    assert_string_equal(found[1].value, notes[0].value);
+    assert_string_equal(found[2].value, "");
+    assert_string_equal(found[3].value, ""); /* the file's own metadata are no notes */
+    found[0].value[0] = 'x';
+    assert_int_equal(opt_read_notes(scratch_path("absent"), found, 4, &error), OPT_NO_FILE);
+    assert_string_equal(found[0].value, "");
+    assert_int_equal(opt_read_notes("weights/hrnn.safetensors", found, 4, &error), OPT_BAD_FILE);
+    opt_free(opt);
+    free_network(&net);
+}
+
+/* --- refusals --- */
+
+/* What opt_save writes now, to see whether a failed load changed anything. */
+static unsigned char *snapshot(optimizer *opt, size_t *size)
+{
+    save(opt, scratch_path("snapshot"));
+    return scratch_read(scratch_path("snapshot"), size);
+}
+
+static void expect_refused(optimizer *opt, network *net, const char *path, opt_status status,
+                           const char *message)
+{
+    size_t size, size_after;
+    unsigned char *before = snapshot(opt, &size);
+    float first = net->tensors[0].param[0];
+    char offsets[10] = "unchanged", other[11] = "unchanged";
+    opt_blob blob = {"offsets", offsets, 10};
+    if (strcmp(message, "expected 11") == 0) blob = (opt_blob){"offsets", other, 11};
+    opt_error error = {0};
+    assert_int_equal(opt_load(opt, path, &blob, 1, &error), status);
+    assert_int_equal(error.status, status);
+    if (!strstr(error.message, message) || !strstr(error.message, path))
+        fail_msg("\"%s\" lacks \"%s\" or the path", error.message, message);
+    assert_string_equal(offsets, "unchanged");
+    assert_true(first == net->tensors[0].param[0]);
+    unsigned char *after = snapshot(opt, &size_after);
+    assert_int_equal(size, size_after);
+    assert_memory_equal(before, after, size);
+    free(before);
+    free(after);
+}
+
+static void test_mismatch(void **state)
+{
+    (void)state;
+    network net, other;
+    make_network(&net);
+    make_network(&other);
+    const char *path = scratch_path("state");
+    optimizer *adam = create(ADAM, &net), *attention = create(ATTENTION, &net);
+
+    optimizer *opt = create(SGD, &net);
+    save(opt, path);
+    opt_free(opt);
+    expect_refused(adam, &net, path, OPT_MISMATCH, "optimizer sgd, expected adam");
+    opt = create(ATTENTION - 1, &net);
+    save(opt, path);
+    opt_free(opt);
+    expect_refused(attention, &net, path, OPT_MISMATCH, "belongs to model");
+
+    static const struct {
+        const char *name;
+        size_t n;
+        float lr_scale;
+        const char *message;
+    } changed[] = {{"9.weights", 64, 1, "holds no \"2.weights/"},
+                   {"2.weights", 63, 1, "found F32 [63, "},
+                   {"2.weights", 64, 0, "holds no \"2.weights/"}};
+    optimizer *expecting[2] = {adam, attention};
+    for (int i = 0; i < 2; i++)
+        for (int c = 0; c < 3; c++) {
+            other.tensors[3].name = changed[c].name;
+            other.tensors[3].n = changed[c].n;
+            other.tensors[3].lr_scale = changed[c].lr_scale;
+            opt = create(i ? ATTENTION : ADAM, &other);
+            save(opt, path);
+            opt_free(opt);
+            expect_refused(expecting[i], &net, path, OPT_MISMATCH, changed[c].message);
+        }
+    other.tensors[3] =
+        (opt_tensor){"2.weights", other.tensors[3].param, other.tensors[3].grad, 64, 1, 0, 1};
+    other.tensors[FROZEN].lr_scale = 1;
+    opt = create(ADAM, &other);
+    save(opt, path);
+    expect_refused(adam, &net, path, OPT_MISMATCH, "of a tensor that this network does not train");
+    opt_free(opt);
+    save(adam, path);
+    expect_refused(adam, &net, path, OPT_MISMATCH, "expected 11");
+    expect_refused(adam, &net, scratch_path("absent"), OPT_NO_FILE, "cannot be opened");
+    expect_refused(adam, &net, "weights/hrnn.safetensors", OPT_BAD_FILE,
+                   "expected \"opt-state-1\"");
+    opt_free(adam);
+    opt_free(attention);
+    free_network(&net);
+    free_network(&other);
+}
+
+/* Sound checksums over metadata that opt_save would not write. */
+static void test_bad_metadata(void **state)
+{
+    (void)state;
+    network net;
+    make_network(&net);
+    optimizer *opt = create(SGD, &net);
+    static const char *const bad_steps[] = {"", "-1", "x", "1.5", "99999999999999999999", "7 "};
+    for (size_t i = 0; i <= sizeof(bad_steps) / sizeof(bad_steps[0]); i++) {
+        st_writer *w = st_writer_new();
+        opt_error error = {0};
+        st_writer_metadata(w, "format", "opt-state-1");
+        st_writer_metadata(w, "rule", "sgd");
+        if (i) st_writer_metadata(w, "steps", bad_steps[i - 1]);
+        assert_int_equal(st_writer_begin(w, scratch_path("state"), 1, &error), OPT_OK);
+        assert_int_equal(st_writer_end(w, &error), OPT_OK);
+        st_writer_free(w);
+        expect_refused(opt, &net, scratch_path("state"), OPT_BAD_FILE, "expected a whole number");
+    }
+    opt_free(opt);
+    free_network(&net);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    float param[3] = {1, 2, 3}, grad[3] = {4, 5, 6};
+    opt_tensor tensor = {"w", param, grad, 3, 1, 0, 1};
+    static const int damaged_rows[] = {ADAM, ATTENTION};
+    for (int r = 0; r < 2; r++) {
+        optimizer *opt = create_with(damaged_rows[r], &tensor, 1);
+        opt_step(opt, 1, NULL);
+        save(opt, scratch_path("state"));
+        size_t size, size_after;
+        unsigned char *bytes = scratch_read(scratch_path("state"), &size);
+        unsigned char *before = snapshot(opt, &size_after);
+        const char *path = scratch_path("damaged");
+        for (size_t cut = 0; cut < size; cut += 1 + cut / 100) {
+            scratch_write(path, bytes, cut);
+            assert_int_equal(opt_load(opt, path, NULL, 0, NULL), OPT_BAD_FILE);
+        }
+        for (size_t byte = 0; byte < size; byte++) {
+            bytes[byte] ^= (unsigned char)(1 << byte % 8);
+            scratch_write(path, bytes, size);
+            bytes[byte] ^= (unsigned char)(1 << byte % 8);
+            assert_int_equal(opt_load(opt, path, NULL, 0, NULL), OPT_BAD_FILE);
+        }
+        unsigned char *after = snapshot(opt, &size);
+        assert_int_equal(size, size_after);
+        assert_memory_equal(before, after, size);
+        assert_int_equal(opt_steps(opt), 1);
+        free(before);
+        free(after);
+        free(bytes);
+        opt_free(opt);
+    }
+}
+
+/* --- saving that fails --- */
+
+static void test_disk_full(void **state)
+{
+    (void)state;
+    network net;
+    make_network(&net);
+    const char *path = scratch_path("state");
+    optimizer *opt = create(ADAM, &net);
+    struct rlimit was;
+    getrlimit(RLIMIT_FSIZE, &was);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    save(opt, path);
+    size_t size, size_after;
+    unsigned char *before = scratch_read(path, &size);
+    run(opt, &net, 1, 1);
+    for (rlim_t limit = 0; limit < size; limit += size / 7) {
+        opt_error error = {0};
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){limit, was.rlim_max});
+        opt_status status = opt_save(opt, path, NULL, 0, NULL, 0, &error);
+        setrlimit(RLIMIT_FSIZE, &was);
+        if (limit + 200 < size) assert_int_equal(status, OPT_IO);
+        assert_non_null(strstr(error.message, "state.new: cannot be written"));
+        unsigned char *after = scratch_read(path, &size_after);
+        assert_int_equal(size, size_after);
+        assert_memory_equal(before, after, size);
+        assert_false(scratch_exists(scratch_path("state.new")));
+        free(after);
+    }
+    signal(SIGXFSZ, handler);
+    assert_int_equal(opt_save(opt, "/nowhere/state", NULL, 0, NULL, 0, NULL), OPT_IO);
+    save(opt, path);
+    assert_int_equal(opt_load(opt, path, NULL, 0, NULL), OPT_OK);
+    free(before);
+    opt_free(opt);
+    free_network(&net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resume),    cmocka_unit_test(test_save_at_attended_params),
+        cmocka_unit_test(test_notes),     cmocka_unit_test(test_mismatch),
+        cmocka_unit_test(test_damage),    cmocka_unit_test(test_bad_metadata),
+        cmocka_unit_test(test_disk_full),
+    };
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
+}
