@@ -162,12 +162,12 @@ host_commands := captcha lsd super art tag cifar go rnn segmenter regressor clas
 command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
 host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
     $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
-library_sources := $(filter-out src/darknet_hook.c,$(wildcard src/*.c src/meta/*.c))
+library_sources := $(filter-out src/darknet_%.c,$(wildcard src/*.c src/meta/*.c))
 library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o)
-hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_hook.c))
+hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_*.c))
 
 # What includes the host's header is compiled with the host's macros (its structures depend on them).
-host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet_hook.c tools/*.c tests/*.c 2>/dev/null))
+host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet_*.c tools/*.c tests/*.c 2>/dev/null))
 host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
     $(patsubst tests/%,$(BUILD)/tests/%,$(filter tests/%,$(host_users)))
 $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) $(host_includes)
