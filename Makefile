@@ -21,6 +21,9 @@ MARCH ?= native
 ARCH ?= $(foreach a,75 80 86 89 90 100 120,-gencode arch=compute_$a,code=sm_$a) \
     -gencode arch=compute_120,code=compute_120
 DARKNET ?=
+ifneq ($(filter ~/%,$(firstword $(DARKNET))),)
+override DARKNET := $(HOME)$(patsubst ~%,%,$(DARKNET))
+endif
 PATCHES ?= darknet-patches
 BUILD ?= build
 HOST ?= $(BUILD)/host
@@ -93,7 +96,7 @@ asan := $(filter 1,$(ASAN))
 optimise = $(if $(debug),-O0 -g,$(if $(asan),-O1 -g,-O3)) -march=$(MARCH)
 sanitize = $(if $(asan),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined \
     -fno-omit-frame-pointer)
-openmp = $(if $(filter 1,$(OPENMP)),-fopenmp)
+openmp = $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 
 # Ours: warnings are errors; no flag that lets the compiler take NaN and infinity for impossible.
 own_cflags = -std=gnu11 -Wall -Wextra -Werror $(optimise) -fno-math-errno -fno-trapping-math \
@@ -170,10 +173,12 @@ hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_*.c))
 host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet_*.c tools/*.c tests/*.c 2>/dev/null))
 host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
     $(patsubst tests/%,$(BUILD)/tests/%,$(filter tests/%,$(host_users)))
-$(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) $(host_includes)
+$(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) \
+    $(patsubst -I$(HOST)%,-isystem $(HOST)%,$(host_includes))
+
 $(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST).mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
-	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MMD -MP -c '$<' -o '$@'
+	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MD -MP -c '$<' -o '$@'
 
 $(BUILD)/host-obj/%.o: $(HOST)/src/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
@@ -207,14 +212,14 @@ $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libhrnn.a
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lpng -lz $(libs)
 $(BUILD)/obj/tools/%.o: tools/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
-	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MMD -MP -c '$<' -o '$@'
+	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libhrnn.a
 	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lcmocka $(libs)
 $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
-	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MMD -MP -c '$<' -o '$@'
+	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) \
