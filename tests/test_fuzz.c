@@ -250,7 +250,8 @@ static size_t retile(cJSON *root)
         double bytes = dtype[0] == 'U' ? 1 : dtype[0] == 'I' ? 8 : 4;
         cJSON_ArrayForEach(size, cJSON_GetObjectItem(tensor, "shape")) bytes *= size->valuedouble;
         if (!(bytes >= 0 && bytes < 1e6)) continue;
-        double extent[2] = {(double)at, (double)(at += (size_t)bytes)};
+        double extent[2] = {(double)at, (double)at + bytes};
+        at += (size_t)bytes;
         cJSON_ReplaceItemInObject(tensor, "data_offsets", cJSON_CreateDoubleArray(extent, 2));
     }
     return at;
