@@ -76,7 +76,8 @@ list_archives() {  # DIR
             if ($i == "" || $i ~ /^cdrom/) next
             out = sprintf("%s/2%03d.sources", dir, n++)
             print "Types: deb-src\nURIs: " $i "\nSuites: " $(i + 1) > out
-            for (line = "", j = i + 2; j <= NF; j++) line = line " " $j
+            line = ""
+            for (j = i + 2; j <= NF; j++) line = line " " $j
             if (line != "") print "Components:" line > out
             if (signed != "") print "Signed-By: " signed > out
             if (trusted != "") print "Trusted: " trusted > out
@@ -142,7 +143,7 @@ END
         from_pool "$uri" && return 0
         tried="$tried; ${uri%/}/pool"
     done
-    grep -E '^(E|W|Err)' "$work/log" | sort -u | tail -n 8 >&2 || true
+    grep -E '^(E:|W: Failed)' "$work/log" | sort -u | tail -n 5 >&2 || true
     fail "no archive gave the source package $package; tried ${tried#; }; or put $tarball and $dsc into $downloads"
 }
 

@@ -49,8 +49,10 @@ chmod -R u+w "$new"
 for patch in ${patches[@]+"${patches[@]}"}; do
     if ! log=$(patch -d "$new" -p1 --forward --batch --no-backup-if-mismatch 2>&1 <"$patch"); then
         file=$(printf '%s\n' "$log" | awk '
-            /^(checking|patching) file / { file = $3 } /can.t find file to patch/ { file = "a file that is not there" }
-            /FAILED|previously applied|can.t find/ { print file; exit }')
+            /^(checking|patching) file / { file = $3 }
+            /^can.t find file to patch/ { missing = 1 }
+            missing && /^\|\+\+\+ / { sub("^b/", "", $2); print $2 " (no such file)"; exit }
+            /FAILED|previously applied/ { print file; exit }')
         rm -rf "$new"
         fail "$patch does not apply to ${file:-$src}: $src is not upstream's last version (or already patched)"
     fi
