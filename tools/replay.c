@@ -10,9 +10,8 @@
 
 enum { PASS, FAIL, CANNOT_RUN };
 enum { MAX_TENSORS = 100000, MAX_STEPS = 10000000 };
-static const double bound_absolute = 1e-4; /* of η, h, z and G */
-static const double bound_relative =
-    1e-4; /* of θ, to the largest |θ_t - θ_0| of the tensor; of φ likewise */
+/* Of η, h, z and G; and of θ, to the largest |θ_t - θ_0| of the tensor, of φ likewise. */
+static const double bound_absolute = 1e-4, bound_relative = 1e-4;
 
 /* One tensor of a trace. Arrays with T rows are [steps, n]; those of the trace belong to the file.
  */
