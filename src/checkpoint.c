@@ -306,7 +306,7 @@ opt_status opt_load(optimizer *opt, const char *path, const opt_blob *blobs, int
     if (!status) {
         for (int i = 0; i < n_blobs; i++) {
             const st_tensor *t = find_blob(file, &blobs[i]);
-            if (t) memcpy(blobs[i].data, t->data, t->bytes);
+            if (t && t->bytes) memcpy(blobs[i].data, t->data, t->bytes);
         }
         opt->steps = steps;
         if (opt->rule->loaded) opt->rule->loaded(opt);

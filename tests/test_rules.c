@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include <math.h>
+#ifdef _OPENMP
 #include <omp.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -291,6 +293,7 @@ static void run(optimizer *opt, network *net, int from, int to)
 static void test_thread_counts(void **state)
 {
     (void)state;
+#ifdef _OPENMP
     int threads = omp_get_max_threads();
     for (int a = 0; a < ALGORITHMS; a++) {
         network first;
@@ -310,6 +313,9 @@ static void test_thread_counts(void **state)
         free_network(&first);
     }
     omp_set_num_threads(threads);
+#else
+    skip();
+#endif
 }
 
 static void test_frozen(void **state)
