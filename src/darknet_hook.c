@@ -1,0 +1,164 @@
+/* The optimizer in Darknet's training: made when training starts, called at every update. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include "darknet_private.h"
+#include "random_stream.h"
+
+/* After so many updates in a row with gradients that are no numbers, the network is lost. */
+enum { MOST_BAD_UPDATES = 100 };
+
+void hook_die(const char *format, ...)
+{
+    va_list args;
+    fflush(stdout);
+    fputs("darknet: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+void *hook_alloc(size_t count, size_t bytes)
+{
+    void *memory = calloc(count, bytes);
+    if (!memory) hook_die("no memory for %zu times %zu bytes", count, bytes);
+    return memory;
+}
+
+char *hook_copy(const char *text)
+{
+    char *copy = hook_alloc(strlen(text) + 1, 1);
+    return strcpy(copy, text);
+}
+
+size_t hook_batch_number(const network *net)
+{
+    return *net->seen / ((size_t)net->batch * (size_t)net->subdivisions);
+}
+
+float hook_rate_ratio(network *net)
+{
+    const float rate = net->learning_rate;
+    random_use(net->seed, STREAM_OTHER, hook_batch_number(net)); /* policy=random draws */
+    net->learning_rate = 1;
+    const float ratio = get_current_rate(net);
+    net->learning_rate = rate;
+    return ratio;
+}
+
+void hook_make_optimizer(network *net)
+{
+    struct darknet_hook *hook = net->hook;
+    opt_error error;
+    if (hook->opt) return;
+#ifdef GPU
+    if (net->gpu_index >= 0)
+        hook_die("%s:%d: optimizer=%s has no CUDA code yet: run with -nogpu", hook->cfg,
+                 hook->optimizer.line, hook->settings.rule);
+#endif
+    hook->table = list_tensors(net);
+    hook->opt = opt_create(&hook->settings, hook->table.tensors, hook->table.n, &error);
+    if (hook->opt) return;
+    if (hook->model.value) hook_die("%s:%d: %s", hook->cfg, hook->model.line, error.message);
+    hook_die("%s:%d: optimizer=%s: %s", hook->cfg, hook->optimizer.line, hook->settings.rule,
+             error.message);
+}
+
+static void describe(network *net, const char *weights, int clear)
+{
+    struct darknet_hook *hook = net->hook;
+    const opt_options *settings = &hook->settings;
+    if (settings->rule) {
+        printf("Optimizer: %s", settings->rule);
+        if (settings->model) printf(", model %s", settings->model);
+        if (settings->rate > 0) printf(", rate %g", settings->rate);
+        printf(", %.1f MB of state\n", (double)opt_state_bytes(hook->opt) / 1e6);
+    }
+    printf("Seed: %llu\n", (unsigned long long)net->seed);
+    if (!settings->rule || !weights || !*weights) return;
+    if (hook->resumed)
+        printf("Resuming at batch %zu from %s: optimizer %s, step %llu\n", hook_batch_number(net),
+               weights, settings->rule, (unsigned long long)opt_steps(hook->opt));
+    else
+        printf("Starting from %s with a fresh optimizer%s\n", weights,
+               clear ? " (-clear)" : ": it has no sidecar");
+}
+
+void hook_start_training(network *net, const char *weights, int clear)
+{
+    struct darknet_hook *hook = net->hook;
+    const int loaded = weights && *weights;
+    if (loaded && hook->surplus_bytes)
+        hook_die("%s: holds %zu bytes more than this network has parameters for; `darknet partial` "
+                 "cuts the layers that fit", weights, hook->surplus_bytes);
+    if (hook->settings.rule) {
+        hook_make_optimizer(net);
+        hook->resumed = loaded && !clear && resume_from(net, weights);
+    }
+    open_log(net);
+    describe(net, weights, clear);
+    fflush(stdout);
+}
+
+int hook_resumed(const network *net) { return net->hook->resumed; }
+
+void hook_keep(network *net, const char *name, void *data, size_t bytes)
+{
+    add_blob(&net->hook->kept, name, data, bytes);
+}
+
+/* Says which gradients were no numbers, at the first and then at every tenth update in a row. */
+static void watch(network *net, const opt_step_report *report)
+{
+    struct darknet_hook *hook = net->hook;
+    if (!report->non_finite) {
+        hook->bad_updates = 0;
+        return;
+    }
+    if (hook->bad_updates++ % 10 == 0)
+        fprintf(stderr, "warning: batch %zu: %zu gradients are not finite, the first in %s; they count "
+                "as 0\n", hook_batch_number(net), report->non_finite,
+                hook->table.tensors[report->first_bad_tensor].name);
+    if (hook->bad_updates >= MOST_BAD_UPDATES)
+        hook_die("batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
+                 "the network has diverged; the last saved weights are intact",
+                 hook_batch_number(net), hook->bad_updates,
+                 hook->table.tensors[report->first_bad_tensor].name);
+}
+
+int hook_update(network *net)
+{
+    struct darknet_hook *hook = net->hook;
+    opt_step_report report;
+    if (!hook || !hook->settings.rule) return 0;
+    hook_make_optimizer(net);
+    ++*net->t;
+    for (int k = 0; k < hook->table.n; k++)
+        if (hook->table.clear[k])
+            memset(hook->table.tensors[k].grad, 0, hook->table.tensors[k].n * sizeof(float));
+    opt_step(hook->opt, hook_rate_ratio(net), &report);
+    watch(net, &report);
+    return 1;
+}
+
+void hook_free(network *net)
+{
+    struct darknet_hook *hook = net->hook;
+    if (!hook) return;
+    close_log(net);
+    opt_free(hook->opt);
+    free_tensors(&hook->table);
+    free_blobs(&hook->kept);
+    free((char *)hook->settings.model);
+    free(hook->optimizer.value);
+    free(hook->model.value);
+    free(hook->rate.value);
+    free(hook->seed.value);
+    free(hook->log_path.value);
+    free(hook->cfg);
+    free(hook);
+    net->hook = NULL;
+}

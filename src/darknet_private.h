@@ -1,0 +1,89 @@
+/* Private to src/darknet_*.c: what the hook keeps for each network. */
+#ifndef DARKNET_PRIVATE_H
+#define DARKNET_PRIVATE_H
+
+#include "darknet_hook.h"
+#include "optimizer.h"
+
+/* An option of [net] as it stands in the cfg. */
+typedef struct {
+    char *value; /* NULL: not in the cfg */
+    int line;
+} cfg_option;
+
+typedef struct {
+    opt_blob *items;
+    int n;
+} blob_list;
+
+/* The names are the table's own. */
+typedef struct {
+    opt_tensor *tensors;
+    char (*names)[64];
+    int n;
+    int *clear; /* [n] frozen, but the backward pass reaches it: its gradient is to be zeroed */
+} tensor_table;
+
+struct darknet_hook {
+    char *cfg;
+    cfg_option optimizer, model, rate, seed, log_path;
+    opt_options settings; /* settings.rule NULL: the host's own update */
+    optimizer *opt;       /* made by hook_start_training or the first update */
+    tensor_table table;
+    blob_list kept; /* hook_keep */
+    int resumed;
+    /* of the file that was loaded last: */
+    int first_absent_layer; /* -1: all were there */
+    size_t surplus_bytes;
+    FILE *log;
+    int bad_updates; /* consecutive updates with non-finite gradients */
+    uint64_t bad_total;
+};
+
+/* One line on stderr, exit status 1. */
+_Noreturn void hook_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* malloc'ed memory, zeroed, or the end of the program. */
+void *hook_alloc(size_t count, size_t bytes);
+char *hook_copy(const char *text);
+
+size_t hook_batch_number(const network *net); /* updates so far, by the images seen */
+/* What the schedule (policy, burn_in) multiplies the starting rate by now; it does not depend on
+ * learning_rate. */
+float hook_rate_ratio(network *net);
+/* Makes the optimizer if there is none yet. */
+void hook_make_optimizer(network *net);
+
+/* --- darknet_tensors.c --- */
+
+/* The parameters of a network, one row each, in the order of its layers. Frozen ones (lr_scale 0):
+ * those that the backward pass does not reach because of a stopbackward, and those of layers with
+ * learning_rate=0. The running statistics of batch normalisation are no parameters: those of frozen
+ * layers go on following the data, as in the host. */
+tensor_table list_tensors(network *net);
+void free_tensors(tensor_table *table);
+const char *layer_name(LAYER_TYPE type);
+/* What a .weights file does not give back exactly: the states of recurrent layers, what [batchnorm]
+ * layers really hold, everything from the first layer on with dontload, dontsave, numload,
+ * dontloadscales or flipped, and gradients of an update that is under way. The arrays are the network's;
+ * free with free_blobs. */
+blob_list list_beside_weights(network *net, const tensor_table *table);
+void add_blob(blob_list *list, const char *name, void *data, size_t bytes);
+void free_blobs(blob_list *list);
+int has_layer(const network *net, LAYER_TYPE type);
+/* Puts into the [batchnorm] layers what a reader without biases needs for the same output (to = 1),
+ * keeping the originals in *kept, and back again (to = 0), which frees *kept. */
+void fold_batchnorm(network *net, float **kept, int to);
+
+/* --- darknet_save.c --- */
+
+typedef enum { SIDECAR_NONE, SIDECAR_OURS, SIDECAR_OF_PENDING, SIDECAR_FOREIGN } sidecar_kind;
+char *sidecar_path(const char *weights);
+/* Restores everything from the sidecar of weights; ends the program if it cannot. Returns 0 when there
+ * is none. */
+int resume_from(network *net, const char *weights);
+
+/* --- darknet_log.c --- */
+void open_log(network *net);
+void close_log(network *net);
+
+#endif

@@ -1,0 +1,257 @@
+/* Weights files and their sidecars: written whole or not at all, read checked, resumed from. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "atomic_file.h"
+#include "darknet_private.h"
+
+/* --- writing --- */
+
+char *sidecar_path(const char *weights)
+{
+    char *path = hook_alloc(strlen(weights) + 11, 1);
+    sprintf(path, "%s.optimizer", weights);
+    return path;
+}
+
+enum { NOTE_SEED, NOTE_SEEN, NOTE_BATCH, NOTE_DIGEST, NOTE_BYTES, NOTES };
+static const char *const note_keys[NOTES] = {"seed", "seen", "images_per_update", "weights_digest",
+                                             "weights_bytes"};
+
+static void name_notes(opt_note *notes)
+{
+    memset(notes, 0, NOTES * sizeof(*notes));
+    for (int i = 0; i < NOTES; i++) notes[i].key = note_keys[i];
+}
+
+static void write_number(opt_note *note, uint64_t value)
+{
+    snprintf(note->value, sizeof(note->value), "%llu", (unsigned long long)value);
+}
+
+/* Everything a sidecar holds beside the optimizer's own state. */
+static blob_list list_all(network *net)
+{
+    blob_list list = list_beside_weights(net, &net->hook->table);
+    for (int i = 0; i < net->hook->kept.n; i++) {
+        opt_blob *kept = &net->hook->kept.items[i];
+        add_blob(&list, kept->name, kept->data, kept->bytes);
+    }
+    return list;
+}
+
+static opt_status save_sidecar(network *net, const char *weights, const char *pending,
+                               opt_error *error)
+{
+    opt_note notes[NOTES];
+    uint64_t bytes;
+    name_notes(notes);
+    opt_status status = file_digest(pending, notes[NOTE_DIGEST].value, &bytes, error);
+    if (status) return status;
+    write_number(&notes[NOTE_BYTES], bytes);
+    write_number(&notes[NOTE_SEED], net->seed);
+    write_number(&notes[NOTE_SEEN], *net->seen);
+    write_number(&notes[NOTE_BATCH], (uint64_t)net->batch * (uint64_t)net->subdivisions);
+    blob_list blobs = list_all(net);
+    char *path = sidecar_path(weights);
+    status = opt_save(net->hook->opt, path, notes, NOTES, blobs.items, blobs.n, error);
+    free(path);
+    free_blobs(&blobs);
+    return status;
+}
+
+/* The weights, complete and synced, at their pending path. */
+static opt_status write_weights_file(network *net, atomic_file *file, const char *filename,
+                                     int (*write)(network *, FILE *, int), int cutoff,
+                                     opt_error *error)
+{
+    float *kept = NULL;
+    opt_status status = atomic_open(file, filename, error);
+    if (status) return status;
+    if (net->hook->opt) {
+        opt_true_params(net->hook->opt);
+        fold_batchnorm(net, &kept, 1);
+    }
+    if (!write(net, file->stream, cutoff))
+        status = opt_fail(error, OPT_IO, "%s: cannot write it (%s)", filename, strerror(errno));
+    if (net->hook->opt) {
+        fold_batchnorm(net, &kept, 0);
+        opt_attended_params(net->hook->opt);
+    }
+    return status ? status : atomic_sync(file, error);
+}
+
+void hook_save(network *net, const char *filename,
+               int (*write)(network *net, FILE *stream, int cutoff), int cutoff)
+{
+    atomic_file file = {0};
+    opt_error error;
+    int whole = cutoff >= net->n;
+    opt_status status = write_weights_file(net, &file, filename, write, cutoff, &error);
+    if (!status && net->hook->opt && whole)
+        status = save_sidecar(net, filename, file.pending, &error);
+    if (!status) status = atomic_commit(&file, &error);
+    if (status) {
+        atomic_abandon(&file);
+        hook_die("%s; what was saved before is untouched", error.message);
+    }
+    if (!(net->hook->opt && whole)) {
+        char *path = sidecar_path(filename);
+        unlink(path);
+        free(path);
+    }
+}
+
+/* --- reading --- */
+
+static struct {
+    char *name;
+    int layer; /* that is being read; -1: the header */
+    LAYER_TYPE type;
+    int first_absent; /* -1: none */
+    int started;      /* something of the layer has been read */
+} reading;
+
+FILE *hook_open_weights(const char *filename)
+{
+    struct stat info;
+    FILE *stream = fopen(filename, "rb");
+    if (!stream) hook_die("%s: cannot read the weights (%s)", filename, strerror(errno));
+    if (fstat(fileno(stream), &info) || !S_ISREG(info.st_mode))
+        hook_die("%s: expected a weights file, found something that is not a file", filename);
+    free(reading.name);
+    reading.name = hook_copy(filename);
+    reading.layer = reading.first_absent = -1;
+    reading.started = 0;
+    return stream;
+}
+
+void hook_read_header(void *to, size_t bytes, FILE *stream)
+{
+    size_t got = fread(to, 1, bytes, stream);
+    if (got != bytes)
+        hook_die("%s: ends inside its header, expected a Darknet weights file", reading.name);
+}
+
+void hook_read_layer(int index, LAYER_TYPE type)
+{
+    reading.layer = index;
+    reading.type = type;
+    reading.started = 0;
+}
+
+void hook_read_floats(float *to, int n, const char *tensor, FILE *stream)
+{
+    if (reading.first_absent >= 0) return;
+    float *values = hook_alloc((size_t)n + 1, sizeof(*values));
+    size_t got = fread(values, 1, (size_t)n * sizeof(*values), stream);
+    if (got == 0 && n > 0 && !reading.started) {
+        reading.first_absent = reading.layer;
+    } else if (got != (size_t)n * sizeof(*values)) {
+        hook_die("%s: truncated: %s of layer %d [%s] hold %zu of %d numbers", reading.name, tensor,
+                 reading.layer, layer_name(reading.type), got / sizeof(*values), n);
+    } else {
+        for (int i = 0; i < n; i++)
+            if (!isfinite(values[i]))
+                hook_die("%s: %s of layer %d [%s] hold %g at entry %d, expected finite numbers",
+                         reading.name, tensor, reading.layer, layer_name(reading.type), values[i], i);
+        memcpy(to, values, (size_t)n * sizeof(*values));
+        reading.started = 1;
+    }
+    free(values);
+}
+
+void hook_close_weights(network *net, FILE *stream, int whole)
+{
+    struct darknet_hook *hook = net->hook;
+    off_t at = ftello(stream);
+    hook->first_absent_layer = reading.first_absent;
+    hook->surplus_bytes = 0;
+    if (reading.first_absent >= 0)
+        fprintf(stderr, "%s ends before layer %d [%s]: that and what follows keep their starting "
+                "values...", reading.name, reading.first_absent, layer_name(reading.type));
+    else if (whole && !fseeko(stream, 0, SEEK_END) && ftello(stream) > at)
+        hook->surplus_bytes = (size_t)(ftello(stream) - at);
+    if (hook->surplus_bytes)
+        fprintf(stderr, "warning: %s holds %zu bytes more than this network has parameters for...",
+                reading.name, hook->surplus_bytes);
+    fclose(stream);
+}
+
+/* --- resuming --- */
+
+static int holds(const char *path, const opt_note *notes)
+{
+    char digest[33], size[32];
+    uint64_t bytes;
+    if (file_digest(path, digest, &bytes, NULL)) return 0;
+    snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+    return strcmp(digest, notes[NOTE_DIGEST].value) == 0 &&
+           strcmp(size, notes[NOTE_BYTES].value) == 0;
+}
+
+/* Completes a save that was killed between its two renames: weights are still pending. */
+static void match_weights(network *net, const char *weights, const char *sidecar,
+                          const opt_note *notes)
+{
+    if (holds(weights, notes)) return;
+    char *pending = atomic_pending_path(weights);
+    if (!holds(pending, notes))
+        hook_die("%s does not belong to %s (size or digest differ); -clear starts afresh from the "
+                 "weights alone", sidecar, weights);
+    if (rename(pending, weights))
+        hook_die("%s: cannot complete the interrupted save (%s)", pending, strerror(errno));
+    fprintf(stderr, "%s: completed a save that was interrupted\n", weights);
+    free(pending);
+    load_weights(net, (char *)weights);
+}
+
+static uint64_t read_number(const opt_note *note, const char *sidecar)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(note->value, &end, 10);
+    if (errno || end == note->value || *end)
+        hook_die("%s: note %s is \"%s\", expected a number", sidecar, note->key, note->value);
+    return value;
+}
+
+static void adopt_seed(network *net, uint64_t seed)
+{
+    if (net->hook->seed.value && net->seed != seed)
+        printf("%s:%d: seed=%s differs from the checkpoint's %llu: from here on the data follow the "
+               "cfg's\n", net->hook->cfg, net->hook->seed.line, net->hook->seed.value,
+               (unsigned long long)seed);
+    else
+        net->seed = seed;
+}
+
+int resume_from(network *net, const char *weights)
+{
+    opt_note notes[NOTES];
+    opt_error error;
+    char *sidecar = sidecar_path(weights);
+    if (access(sidecar, F_OK)) {
+        free(sidecar);
+        return 0;
+    }
+    name_notes(notes);
+    if (opt_read_notes(sidecar, notes, NOTES, &error))
+        hook_die("%s; -clear starts afresh from the weights alone", error.message);
+    match_weights(net, weights, sidecar, notes);
+    uint64_t images = (uint64_t)net->batch * (uint64_t)net->subdivisions;
+    if (read_number(&notes[NOTE_BATCH], sidecar) != images)
+        hook_die("%s: batch is %s images an update, the cfg's %llu; -clear starts afresh from the "
+                 "weights alone", sidecar, notes[NOTE_BATCH].value, (unsigned long long)images);
+    *net->seen = read_number(&notes[NOTE_SEEN], sidecar);
+    blob_list blobs = list_all(net);
+    if (opt_load(net->hook->opt, sidecar, blobs.items, blobs.n, &error))
+        hook_die("%s; -clear starts afresh from the weights alone", error.message);
+    free_blobs(&blobs);
+    adopt_seed(net, read_number(&notes[NOTE_SEED], sidecar));
+    free(sidecar);
+    return 1;
+}

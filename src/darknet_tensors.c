@@ -1,0 +1,284 @@
+/* The walk over the layers of a network: which arrays are parameters. A new kind of layer is a row
+ * of `parts`. */
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "darknet_private.h"
+
+enum { ITSELF = -1 };
+
+/* The layers that hold parameters, or have layers inside that do. */
+static const struct part {
+    LAYER_TYPE type;
+    const char *prefix;
+    ptrdiff_t offset; /* of the pointer to the inner layer; ITSELF */
+} parts[] = {
+    {CONVOLUTIONAL, "", ITSELF},
+    {DECONVOLUTIONAL, "", ITSELF},
+    {CONNECTED, "", ITSELF},
+    {LOCAL, "", ITSELF},
+    {BATCHNORM, "", ITSELF},
+    {RNN, "input_layer.", offsetof(layer, input_layer)},
+    {RNN, "self_layer.", offsetof(layer, self_layer)},
+    {RNN, "output_layer.", offsetof(layer, output_layer)},
+    {CRNN, "input_layer.", offsetof(layer, input_layer)},
+    {CRNN, "self_layer.", offsetof(layer, self_layer)},
+    {CRNN, "output_layer.", offsetof(layer, output_layer)},
+    {GRU, "ur.", offsetof(layer, ur)},
+    {GRU, "uz.", offsetof(layer, uz)},
+    {GRU, "uh.", offsetof(layer, uh)},
+    {GRU, "wr.", offsetof(layer, wr)},
+    {GRU, "wz.", offsetof(layer, wz)},
+    {GRU, "wh.", offsetof(layer, wh)},
+    {LSTM, "wf.", offsetof(layer, wf)},
+    {LSTM, "wi.", offsetof(layer, wi)},
+    {LSTM, "wg.", offsetof(layer, wg)},
+    {LSTM, "wo.", offsetof(layer, wo)},
+    {LSTM, "uf.", offsetof(layer, uf)},
+    {LSTM, "ui.", offsetof(layer, ui)},
+    {LSTM, "ug.", offsetof(layer, ug)},
+    {LSTM, "uo.", offsetof(layer, uo)},
+};
+enum { N_PARTS = sizeof(parts) / sizeof(parts[0]) };
+
+/* Recurrent state that lives on from batch to batch on a CPU: [outputs * batch] floats each. */
+static const struct carried {
+    LAYER_TYPE type;
+    const char *name;
+    size_t offset;
+} carried[] = {
+    {RNN, "state", offsetof(layer, state)},
+    {GRU, "state", offsetof(layer, state)},
+    {LSTM, "h", offsetof(layer, h_cpu)},
+    {LSTM, "c", offsetof(layer, c_cpu)},
+};
+enum { N_CARRIED = sizeof(carried) / sizeof(carried[0]) };
+
+const char *layer_name(LAYER_TYPE type)
+{
+    static const struct {
+        LAYER_TYPE type;
+        const char *name;
+    } names[] = {
+        {CONVOLUTIONAL, "convolutional"}, {DECONVOLUTIONAL, "deconvolutional"},
+        {CONNECTED, "connected"}, {LOCAL, "local"}, {BATCHNORM, "batchnorm"}, {RNN, "rnn"},
+        {CRNN, "crnn"}, {GRU, "gru"}, {LSTM, "lstm"},
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (names[i].type == type) return names[i].name;
+    return "layer";
+}
+
+static layer *inner_layer(layer *outer, const struct part *part)
+{
+    if (part->offset == ITSELF) return outer;
+    return *(layer **)((char *)outer + part->offset);
+}
+
+/* Entries of a layer's biases, scales and statistics. */
+static size_t channels_of(const layer *l)
+{
+    if (l->type == CONNECTED || l->type == LOCAL) return (size_t)l->outputs;
+    return (size_t)(l->type == BATCHNORM ? l->c : l->n);
+}
+
+static size_t weights_of(const layer *l)
+{
+    size_t square = (size_t)l->size * (size_t)l->size;
+    switch (l->type) {
+    case BATCHNORM: return 0;
+    case CONNECTED: return (size_t)l->inputs * (size_t)l->outputs;
+    case LOCAL:
+        return square * (size_t)l->c * (size_t)l->n * (size_t)l->out_w * (size_t)l->out_h;
+    default: return (size_t)l->nweights;
+    }
+}
+
+static int is_normalised(const layer *l) { return l->type == BATCHNORM || l->batch_normalize; }
+
+static void add_tensor(tensor_table *table, const char *prefix, const char *array, float *param,
+                       float *grad, size_t n, opt_tensor common)
+{
+    if (!param || !n) return;
+    char *name = table->names[table->n];
+    snprintf(name, sizeof(table->names[0]), "%s%s", prefix, array);
+    common.name = name;
+    common.param = param;
+    common.grad = grad;
+    common.n = n;
+    table->tensors[table->n++] = common;
+}
+
+/* Rows of one layer that has arrays of its own. */
+static void add_layer(tensor_table *table, const char *prefix, const layer *l, opt_tensor common,
+                      int reached)
+{
+    size_t n = channels_of(l);
+    opt_tensor undecayed = common;
+    int first = table->n;
+    undecayed.l2 = 0;
+    add_tensor(table, prefix, "weights", l->weights, l->weight_updates, weights_of(l), common);
+    add_tensor(table, prefix, "biases", l->biases, l->bias_updates, n, undecayed);
+    if (is_normalised(l))
+        add_tensor(table, prefix, "scales", l->scales, l->scale_updates, n, undecayed);
+    for (int k = first; k < table->n; k++)
+        table->clear[k] = reached && common.lr_scale == 0 && table->tensors[k].grad;
+}
+
+tensor_table list_tensors(network *net)
+{
+    size_t most = 3 * N_PARTS * (size_t)net->n + 1;
+    tensor_table table = {hook_alloc(most, sizeof(opt_tensor)), hook_alloc(most, 64), 0,
+                          hook_alloc(most, sizeof(int))};
+    int last_stop = -1;
+    for (int i = 0; i < net->n; i++)
+        if (net->layers[i].stopbackward) last_stop = i;
+    for (int i = 0; i < net->n; i++) {
+        layer *outer = &net->layers[i];
+        int reached = i > last_stop;
+        opt_tensor common = {
+            .grad_scale = -1.f / ((float)net->batch * (float)net->subdivisions),
+            .l2 = net->decay,
+            .lr_scale = reached ? outer->learning_rate_scale : 0,
+        };
+        for (const struct part *p = parts; p < parts + N_PARTS; p++) {
+            if (p->type != outer->type) continue;
+            char prefix[48];
+            snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
+            add_layer(&table, prefix, inner_layer(outer, p), common, reached);
+        }
+    }
+    return table;
+}
+
+void free_tensors(tensor_table *table)
+{
+    free(table->tensors);
+    free(table->names);
+    free(table->clear);
+    *table = (tensor_table){0};
+}
+
+/* --- what goes beside the weights --- */
+
+void add_blob(blob_list *list, const char *name, void *data, size_t bytes)
+{
+    opt_blob *items = realloc(list->items, ((size_t)list->n + 1) * sizeof(*items));
+    if (!items) hook_die("no memory for the list of what a resume needs");
+    list->items = items;
+    items[list->n++] = (opt_blob){hook_copy(name), data, bytes};
+}
+
+void free_blobs(blob_list *list)
+{
+    for (int i = 0; i < list->n; i++) free((char *)list->items[i].name);
+    free(list->items);
+    *list = (blob_list){0};
+}
+
+static void add_floats(blob_list *list, const char *prefix, const char *array, float *data,
+                       size_t n)
+{
+    char name[96];
+    snprintf(name, sizeof(name), "%s%s", prefix, array);
+    if (data && n) add_blob(list, name, data, n * sizeof(*data));
+}
+
+/* Whether the host's loader gives this layer, and with it those after it, something else than what
+ * its save was given. */
+static int loads_differently(const layer *l)
+{
+    return l->dontload || l->dontsave || l->numload || l->dontloadscales || l->flipped;
+}
+
+static void add_arrays(blob_list *list, const char *prefix, layer *l, int with_weights)
+{
+    size_t n = channels_of(l);
+    if (with_weights) add_floats(list, prefix, "weights", l->weights, weights_of(l));
+    add_floats(list, prefix, "biases", l->biases, n);
+    if (!is_normalised(l)) return;
+    add_floats(list, prefix, "scales", l->scales, n);
+    add_floats(list, prefix, "rolling_mean", l->rolling_mean, n);
+    add_floats(list, prefix, "rolling_variance", l->rolling_variance, n);
+}
+
+static void add_carried(blob_list *list, int i, layer *l)
+{
+    for (const struct carried *c = carried; c < carried + N_CARRIED; c++) {
+        if (c->type != l->type) continue;
+        char prefix[48];
+        snprintf(prefix, sizeof(prefix), "%d.", i);
+        add_floats(list, prefix, c->name, *(float **)((char *)l + c->offset),
+                   (size_t)l->outputs * (size_t)l->batch);
+    }
+}
+
+blob_list list_beside_weights(network *net, const tensor_table *table)
+{
+    blob_list list = {0};
+    int differently = 0;
+    for (int i = 0; i < net->n; i++) {
+        layer *outer = &net->layers[i];
+        add_carried(&list, i, outer);
+        for (const struct part *p = parts; p < parts + N_PARTS; p++) {
+            if (p->type != outer->type) continue;
+            char prefix[48];
+            differently |= loads_differently(outer);
+            snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
+            if (differently || outer->type == BATCHNORM)
+                add_arrays(&list, prefix, inner_layer(outer, p), differently);
+        }
+    }
+    for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions; k++) {
+        const opt_tensor *t = &table->tensors[k];
+        if (t->lr_scale != 0) add_floats(&list, t->name, ".gradient", t->grad, t->n);
+    }
+    return list;
+}
+
+int has_layer(const network *net, LAYER_TYPE type)
+{
+    for (int i = 0; i < net->n; i++)
+        if (net->layers[i].type == type) return 1;
+    return 0;
+}
+
+/* --- [batchnorm] in a format without its biases --- */
+
+/* On a CPU the host computes scale * (x - mean) / (sqrt(variance) + 1e-6) + bias (blas.c). */
+static void fold_channel(float *scale, float *mean, float variance, float bias)
+{
+    if (bias == 0) return;
+    if (fabsf(*scale) < 1e-12f) *scale = signbit(*scale) ? -1e-12f : 1e-12f;
+    *mean = (float)(*mean - (double)bias * (sqrt((double)variance) + 1e-6) / *scale);
+}
+
+void fold_batchnorm(network *net, float **kept, int to)
+{
+    size_t total = 0;
+    for (int i = 0; i < net->n; i++)
+        if (net->layers[i].type == BATCHNORM) total += 2 * (size_t)net->layers[i].c;
+    if (to) *kept = hook_alloc(total + 1, sizeof(float));
+    float *k = *kept;
+    for (int i = 0; i < net->n; i++) {
+        layer *l = &net->layers[i];
+        if (l->type != BATCHNORM) continue;
+        for (int c = 0; c < l->c; c++, k += 2) {
+            if (to) {
+                k[0] = l->scales[c];
+                k[1] = l->rolling_mean[c];
+                fold_channel(&l->scales[c], &l->rolling_mean[c], l->rolling_variance[c],
+                             l->biases[c]);
+            } else {
+                l->scales[c] = k[0];
+                l->rolling_mean[c] = k[1];
+            }
+        }
+    }
+    if (!to) {
+        free(*kept);
+        *kept = NULL;
+    }
+}
