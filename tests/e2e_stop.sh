@@ -61,6 +61,8 @@ stopped() {  # SIGNAL STATUS COMMAND...
     local signal=$1 expected=$2 status=0 process i
     shift 2
     rm -rf backup
+    : >out
+    : >err
     "$darknet" "$@" >out 2>err &
     process=$!
     for ((i = 0; i < 600; ++i)); do

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Small data and networks for the tests of the training commands. Sourced; the caller is in its work folder.
 
 # ppm FILE SIDE PHASE: a coloured image that depends on PHASE.
