@@ -26,7 +26,7 @@ override DARKNET := $(HOME)$(patsubst ~%,%,$(DARKNET))
 endif
 PATCHES ?= darknet-patches
 BUILD ?= build
-HOST ?= $(BUILD)/host
+HOST_DIR ?= $(BUILD)/host
 DOWNLOADS ?= $(BUILD)/download
 ifeq ($(origin CC),default)
 CC := gcc
@@ -40,10 +40,12 @@ CUDA ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 endif
 
 mains := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+# darknet looks for the shipped optimizers beside itself.
+models := $(patsubst weights/%,$(BUILD)/%,$(wildcard weights/*.safetensors))
 unit_tests := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 .PHONY: all test check check-asan bench demo stock help clean distclean FORCE
-all: $(BUILD)/darknet $(mains:%=$(BUILD)/%)
+all: $(BUILD)/darknet $(mains:%=$(BUILD)/%) $(models)
 
 help:
 	@echo 'make              build/darknet, build/replay and the other tools; installs, fetches and patches'
@@ -72,23 +74,6 @@ clean:
 distclean:
 	rm -rf '$(BUILD)'
 
-# --- What building needs to know: installed packages, flags, the host's sources. ---
-# Both files are included, so make brings them up to date and starts again when they changed.
-ifneq ($(filter-out help clean distclean,$(or $(MAKECMDGOALS),all)),)
-include $(BUILD)/config.mk $(HOST).mk
-endif
-
-packages := build
-ifneq ($(filter test check check-asan,$(MAKECMDGOALS)),)
-packages += test
-endif
-ifneq ($(findstring clang,$(CC)),)
-packages += clang
-endif
-ifneq ($(mains),)
-packages += data
-endif
-
 # --- Flags ---
 comma := ,
 debug := $(filter 1,$(DEBUG))
@@ -109,7 +94,7 @@ host_cflags = -w $(optimise) -fno-math-errno -fno-trapping-math -fno-signed-zero
 host_macros = $(if $(filter 1,$(OPENCV)),-DOPENCV) $(if $(filter 1,$(OPENBLAS)),-DOPENBLAS) \
     $(if $(filter 1,$(GPU)),-DGPU -I$(CUDA)/include) \
     $(if $(filter 1,$(GPU)),$(if $(filter 1,$(CUDNN)),-DCUDNN))
-host_includes = -I$(HOST)/include -I$(HOST)/src -Isrc
+host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc
 nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
 
 libs = $(cjson_libs) $(openblas_libs) -lxxhash -lm -pthread
@@ -131,7 +116,7 @@ endef
 export settings
 
 ifneq ($(filter-out help clean distclean,$(or $(MAKECMDGOALS),all)),)
-include $(BUILD)/config.mk $(HOST).mk
+include $(BUILD)/config.mk $(HOST_DIR).mk
 endif
 
 $(BUILD)/config.mk: FORCE
@@ -149,10 +134,10 @@ $(BUILD)/config.mk: FORCE
 	} > '$@.new'; \
 	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
 
-$(HOST).mk: $(BUILD)/config.mk FORCE
+$(HOST_DIR).mk: $(BUILD)/config.mk FORCE
 	@$(if $(DARKNET),true,tools/fetch-host.sh '$(DOWNLOADS)' '$(BUILD)/upstream')
-	@tools/patch-host.sh '$(or $(DARKNET),$(BUILD)/upstream)' '$(HOST)' '$(PATCHES)'
-	@( cd '$(HOST)/src'; \
+	@tools/patch-host.sh '$(or $(DARKNET),$(BUILD)/upstream)' '$(HOST_DIR)' '$(PATCHES)'
+	@( cd '$(HOST_DIR)/src'; \
 	  echo "host_c :=" $$(ls *.c | grep -vx compare.c); \
 	  echo "host_cpp :=" $$(ls *.cpp | grep -vx image_opencv.cpp); \
 	  echo "host_cu :=" $$(ls *.cu); \
@@ -174,22 +159,22 @@ host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet_*.c t
 host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
     $(patsubst tests/%,$(BUILD)/tests/%,$(filter tests/%,$(host_users)))
 $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) \
-    $(patsubst -I$(HOST)%,-isystem $(HOST)%,$(host_includes))
+    $(patsubst -I$(HOST_DIR)%,-isystem $(HOST_DIR)%,$(host_includes))
 
-$(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST).mk
+$(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST_DIR).mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MD -MP -c '$<' -o '$@'
 
-$(BUILD)/host-obj/%.o: $(HOST)/src/%.c $(BUILD)/config.mk
+$(BUILD)/host-obj/%.o: $(HOST_DIR)/src/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(host_cflags) $(CFLAGS) $(host_macros) $(host_includes) $(openblas_cflags) -MMD -MP -c '$<' -o '$@'
-$(BUILD)/host-obj/%.o: $(HOST)/examples/%.c $(BUILD)/config.mk
+$(BUILD)/host-obj/%.o: $(HOST_DIR)/examples/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(host_cflags) $(CFLAGS) $(host_macros) $(host_includes) $(openblas_cflags) -MMD -MP -c '$<' -o '$@'
-$(BUILD)/host-obj/%.o: $(HOST)/src/%.cpp $(BUILD)/config.mk
+$(BUILD)/host-obj/%.o: $(HOST_DIR)/src/%.cpp $(BUILD)/config.mk
 	@echo 'CXX  $<'; mkdir -p '$(@D)'
 	@$(CXX) $(host_cflags) $(CFLAGS) $(host_macros) $(host_includes) $(opencv_cflags) -MMD -MP -c '$<' -o '$@'
-$(BUILD)/host-obj/%.o: $(HOST)/src/%.cu $(BUILD)/config.mk
+$(BUILD)/host-obj/%.o: $(HOST_DIR)/src/%.cu $(BUILD)/config.mk
 	@echo 'NVCC $<'; mkdir -p '$(@D)'
 	@$(NVCC) $(nvcc_flags) $(host_macros) $(host_includes) -MMD -MP -c '$<' -o '$@'
 
@@ -221,16 +206,19 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
+$(models): $(BUILD)/%: weights/%
+	@mkdir -p '$(@D)'; cp '$<' '$@'
+
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) \
     $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o))
 
 # --- Checks ---
 test check: all $(unit_tests:%=$(BUILD)/tests/%)
-	@BUILD='$(BUILD)' tests/run.sh
+	@BUILD='$(BUILD)' HOST='$(HOST_DIR)' tests/run.sh
 
 check-asan:
-	@$(MAKE) --no-print-directory BUILD='$(BUILD)/asan' HOST='$(HOST)' DOWNLOADS='$(DOWNLOADS)' ASAN=1 check
+	@$(MAKE) --no-print-directory BUILD='$(BUILD)/asan' HOST_DIR='$(HOST_DIR)' DOWNLOADS='$(DOWNLOADS)' ASAN=1 check
 
 # The host as it comes, built by its own Makefile with the same options, for comparisons.
 stock: $(BUILD)/stock/darknet
