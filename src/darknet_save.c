@@ -112,6 +112,7 @@ static struct {
     int layer; /* that is being read; -1: the header */
     LAYER_TYPE type;
     int first_absent; /* -1: none */
+    LAYER_TYPE absent_type;
     int started;      /* something of the layer has been read */
 } reading;
 
@@ -150,6 +151,7 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream)
     size_t got = fread(values, 1, (size_t)n * sizeof(*values), stream);
     if (got == 0 && n > 0 && !reading.started) {
         reading.first_absent = reading.layer;
+        reading.absent_type = reading.type;
     } else if (got != (size_t)n * sizeof(*values)) {
         hook_die("%s: truncated: %s of layer %d [%s] hold %zu of %d numbers", reading.name, tensor,
                  reading.layer, layer_name(reading.type), got / sizeof(*values), n);
@@ -172,11 +174,11 @@ void hook_close_weights(network *net, FILE *stream, int whole)
     hook->surplus_bytes = 0;
     if (reading.first_absent >= 0)
         fprintf(stderr, "%s ends before layer %d [%s]: that and what follows keep their starting "
-                "values...", reading.name, reading.first_absent, layer_name(reading.type));
+                "values\n", reading.name, reading.first_absent, layer_name(reading.absent_type));
     else if (whole && !fseeko(stream, 0, SEEK_END) && ftello(stream) > at)
         hook->surplus_bytes = (size_t)(ftello(stream) - at);
     if (hook->surplus_bytes)
-        fprintf(stderr, "warning: %s holds %zu bytes more than this network has parameters for...",
+        fprintf(stderr, "warning: %s holds %zu bytes more than this network has parameters for\n",
                 reading.name, hook->surplus_bytes);
     fclose(stream);
 }
