@@ -28,7 +28,8 @@ refused() {
     local pattern=$1 status=0
     shift
     timeout 60 "$darknet" "$@" >out 2>err </dev/null || status=$?
-    sed '/^layer  *filters/d; /^  *[0-9]* /d; /->/d; /: Using default/d; s/^Loading weights from .*\.\.\.//' err >message
+    sed '/^layer  *filters/d; /^  *[0-9]* /d; /->/d; /: Using default/d; /^rnn$/d; /^Learning Rate/d
+        /^Loading weights from .*\.\.\.$/d; s/^Loading weights from .*\.\.\.//' err >message
     [ "$status" = 1 ] || wrong "exit status $status instead of 1: $*"
     [ "$(wc -l <message)" = 1 ] || wrong "not one line from: $*: $(cat message)"
     grep -qE -- "$pattern" message || wrong "\"$(cat message)\" does not match \"$pattern\": $*"
@@ -191,6 +192,23 @@ refused 'data_batch_3.bin: found 6073 bytes, expected a number of records of 307
 refused 'data_batch_3.bin: record 0 is of class 10, expected 0 to 9' cifar train cifar.cfg -data cifar.data
 rm batches/data_batch_3.bin
 refused 'data_batch_3.bin' cifar train cifar.cfg -data cifar.data
+
+# --- text ---
+rnn() { # INPUTS OUTPUTS
+    printf '%s\n' '[net]' inputs=$1 batch=2 time_steps=3 max_batches=2 learning_rate=0.1 seed=7 '[rnn]' output=8 \
+        activation=leaky '[connected]' output=$2 activation=leaky '[softmax]' >rnn.cfg
+}
+rnn 256 256
+: >empty.text
+refused 'empty.text: there is nothing to learn' rnn train rnn.cfg -file empty.text
+refused 'none.tokens' rnn train rnn.cfg -file none.tokens -tokenized
+echo '1 2 256 3 1 2 300 1' >tokens
+refused 'Token (256|300) at [0-9]*: the network takes 0 to 255' rnn train rnn.cfg -file tokens -tokenized
+rnn 64 64
+echo 'Some words.' >text
+refused 'Character [0-9]* at byte [0-9]*: the network takes 1 to 63' rnn train rnn.cfg -file text
+rnn 256 64
+refused 'takes 256 inputs and has 64 outputs' rnn train rnn.cfg -file text
 
 # --- few images ---
 data top=5

@@ -136,7 +136,7 @@ resumes net.weights cifar train
 # rnn: where its streams start and when they start anew
 for ((i = 0; i < 200; ++i)); do echo "the $((i * i)) of $i"; done >text
 printf '%s\n' '[net]' subdivisions=1 inputs=256 batch=2 time_steps=3 momentum=0.9 decay=0.001 max_batches=4 \
-    learning_rate=0.1 seed=7 '[rnn]' batch_normalize=1 output=8 hidden=8 activation=leaky '[connected]' output=256 \
+    learning_rate=0.1 seed=7 '[rnn]' batch_normalize=1 output=8 activation=leaky '[connected]' output=256 \
     activation=leaky '[softmax]' '[cost]' type=sse >net.cfg
 train rnn rnn train net.cfg -file text
 train rnn-again rnn train net.cfg -file text

@@ -87,7 +87,7 @@ mv long.cfg classifier.cfg
 stopped INT 130 detector train train.data long.cfg
 for ((i = 0; i < 200; ++i)); do echo "the $((i * i)) of $i"; done >text
 printf '%s\n' '[net]' subdivisions=1 inputs=256 batch=2 time_steps=3 max_batches=1000000 learning_rate=0.1 seed=7 \
-    '[rnn]' batch_normalize=1 output=8 hidden=8 activation=leaky '[connected]' output=256 activation=leaky \
+    '[rnn]' batch_normalize=1 output=8 activation=leaky '[connected]' output=256 activation=leaky \
     '[softmax]' '[cost]' type=sse >long.cfg
 images=6 stopped INT 130 rnn train long.cfg -file text
 
