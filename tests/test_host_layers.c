@@ -338,16 +338,16 @@ static void test_detectors_learn(void **state)
         const char *cfg;
         float truth[12];
     } rows[] = {
-        {IMAGE "learning_rate=0.02\n" CONV(4)
+        {IMAGE "learning_rate=0.003\n" CONV(4)
              CONV(21) "[yolo]\nclasses=2\nnum=3\nanchors=1,1,2,2,3,3\n",
          {0.5f, 0.5f, 0.3f, 0.3f, 1}},
-        {IMAGE "learning_rate=0.02\n" CONV(4)
+        {IMAGE "learning_rate=0.003\n" CONV(4)
              CONV(21) "[region]\nclasses=2\nnum=3\nsoftmax=1\nanchors=1,1,2,2,3,3\n",
          {0.5f, 0.5f, 0.3f, 0.3f, 1}},
-        {IMAGE "learning_rate=0.02\n" CONV(4) "[connected]\noutput=24\nactivation=linear\n"
+        {IMAGE "learning_rate=0.003\n" CONV(4) "[connected]\noutput=24\nactivation=linear\n"
                                               "[detection]\nside=2\ncoords=4\nclasses=1\nnum=1\n",
          {1, 1, 0.5f, 0.5f, 0.3f, 0.3f, 0, 0, 0, 0, 0, 0}},
-        {IMAGE "learning_rate=0.02\n" CONV(4) CONV(3) "[iseg]\nclasses=2\nids=1\n",
+        {IMAGE "learning_rate=0.003\n" CONV(4) CONV(3) "[iseg]\nclasses=2\nids=1\n",
          {0, 1, 1, 1, 0, 0, 1}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) {
