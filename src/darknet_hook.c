@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "darknet_private.h"
 #include "random_stream.h"
 
@@ -18,7 +19,8 @@ void hook_die(const char *format, ...)
     vfprintf(stderr, format, args);
     va_end(args);
     fputc('\n', stderr);
-    exit(1);
+    fflush(stderr);
+    _exit(1); /* loading threads may be running: nothing is torn down under them */
 }
 
 void *hook_alloc(size_t count, size_t bytes)

@@ -252,8 +252,10 @@ static void read_optimizer(network *net, list *options)
 
 static void read_seed(network *net)
 {
+    static uint64_t drawn; /* once a process: networks that train together start alike */
     const cfg_option *seed = &net->hook->seed;
-    net->seed = (uint64_t)time(NULL);
+    if (!drawn) drawn = (uint64_t)time(NULL);
+    net->seed = drawn;
     if (!seed->value) return;
     char *end;
     errno = 0;
