@@ -51,9 +51,22 @@ static const struct numeric {
     {"inputs", 1, 1, INT_MAX, "a whole number from 1"},
     {"max_batches", 1, 0, INT_MAX, "a whole number from 0"},
     {"burn_in", 1, 0, INT_MAX, "a whole number from 0"},
-    {"max_crop", 1, 0, 1 << 16, "a whole number from 0 to 65536"},
-    {"min_crop", 1, 0, 1 << 16, "a whole number from 0 to 65536"},
+    {"max_crop", 1, 1, 1 << 16, "a whole number from 1 to 65536"},
+    {"min_crop", 1, 1, 1 << 16, "a whole number from 1 to 65536"},
     {"step", 1, 1, INT_MAX, "a whole number from 1"},
+    {"flip", 1, 0, 1, "0 or 1"},
+    {"random", 1, 0, 1, "0 or 1"},
+    {"center", 1, 0, 1, "0 or 1"},
+    {"notruth", 1, 0, 1, "0 or 1"},
+    {"adam", 1, 0, 1, "0 or 1"},
+    {"angle", 0, -360, 360, "degrees from -360 to 360"},
+    {"aspect", 0, 1e-2, 1e2, "a number from 0.01 to 100"},
+    {"saturation", 0, 1e-3, 1e3, "a number from 0.001 to 1000"},
+    {"exposure", 0, 1e-3, 1e3, "a number from 0.001 to 1000"},
+    {"hue", 0, -1, 1, "a number from -1 to 1"},
+    {"max_ratio", 0, 1e-2, 1e2, "a number from 0.01 to 100"},
+    {"min_ratio", 0, 1e-2, 1e2, "a number from 0.01 to 100"},
+    {"clip", 0, 0, 1e30, "a number from 0"},
     {"learning_rate", 0, -1e30, 1e30, "a number"},
     {"momentum", 0, -1e30, 1e30, "a number"},
     {"decay", 0, -1e30, 1e30, "a number"},
@@ -80,6 +93,24 @@ static void check_schedule(list *options, const char *cfg)
              count_items(scales->val), count_items(steps->val));
 }
 
+static double value_of(list *options, const char *key)
+{
+    kvp *option = find_option(options, key);
+    return option ? atof(option->val) : 1;
+}
+
+/* The host counts the values of a batch in an int. */
+static void check_size(list *options, const char *cfg)
+{
+    kvp *width = find_option(options, "width");
+    double values = value_of(options, "width") * value_of(options, "height") *
+                    value_of(options, "channels") * value_of(options, "batch") *
+                    value_of(options, "time_steps");
+    if (width && values > INT_MAX)
+        hook_die("%s:%d: width, height, channels and batch make %.0f values, expected at most %d", cfg,
+                 width->line, values, INT_MAX);
+}
+
 void hook_check_options(list *options, const char *cfg)
 {
     for (size_t i = 0; i < sizeof(numeric) / sizeof(numeric[0]); i++) {
@@ -90,6 +121,7 @@ void hook_check_options(list *options, const char *cfg)
         if (value < n->low || value > n->high) die_at(cfg, option, n->expected);
     }
     check_schedule(options, cfg);
+    check_size(options, cfg);
     kvp *batch = find_option(options, "batch"), *parts = find_option(options, "subdivisions");
     int images = batch ? atoi(batch->val) : 1;
     if (parts && images / atoi(parts->val) < 1)
@@ -135,6 +167,7 @@ static int edit_distance(const char *a, const char *b)
 static const char *resembles(const char *key)
 {
     const char *closest = NULL;
+    if (strcmp(key, "seen") == 0) return NULL; /* stands in old cfgs, and does nothing */
     int least = strncmp(key, "optimizer", 9) == 0 ? INT_MAX - 1 : 3;
     for (int i = 0; i < N_OWN; i++) {
         int distance = edit_distance(key, own[i].key);
