@@ -9,8 +9,8 @@
 #include "hrnn_reference.h"
 #include "rule_hrnn.h"
 
-enum { TENSORS = 7, STEPS = 20 };
-static const size_t sizes[TENSORS] = {1, 15, 64, 65, 200, 5000, 33};
+enum { TENSORS = 7, STEPS = 8 };
+static const size_t sizes[TENSORS] = {1, 15, 64, 65, 200, 4200, 33};
 static const float scales[TENSORS] = {1, 1, 0.5f, 1, 0, 1, 2}; /* the fifth is frozen */
 
 typedef struct {
@@ -101,7 +101,7 @@ static void draw_gradients(network *net, int step)
 {
     for (int k = 0; k < TENSORS; k++)
         for (size_t i = 0; i < sizes[k]; i++)
-            net->tensors[k].grad[i] = uniform() * powf(10, (float)(k - 3)) * (step == 9 ? 1e4f : 1);
+            net->tensors[k].grad[i] = uniform() * powf(10, (float)(k - 3)) * (step == 5 ? 1e4f : 1);
 }
 
 static void step_reference(reference *r, const network *net, double ratio)
