@@ -2,7 +2,7 @@
 # Every cfg that comes with the host, with optimizer=hrnn added under [net] and images and batch cut down:
 # it trains 3 steps on random images without a number that is not finite, or is refused with a reason.
 # tests/cfgs.expected holds the table.
-#   tests/e2e_cfgs.sh [CFG...]     only these, by name; OPTIMIZER= (empty) takes the host's own sgd
+#   tests/e2e_cfgs.sh [CFG...]     only these, by name (or CFGS="..."); OPTIMIZER= (empty) takes the host's own sgd
 set -u
 cd "$(dirname "$0")/.." || exit 1
 BUILD=$(cd "${BUILD:-build}" && pwd) || exit 1
@@ -33,6 +33,8 @@ shrink() {  # < cfg > smaller cfg
 }
 
 cd "$host" || exit 1   # trees and maps are named relative to it
+[ $# -gt 0 ] || [ -z "${CFGS:-}" ] || read -ra named <<<"$CFGS"
+[ -z "${named:-}" ] || set -- "${named[@]}"
 if [ $# -eq 0 ]; then set -- cfg/*.cfg; else set -- "${@/#/cfg/}"; fi
 for cfg in "$@"; do
     name=${cfg#cfg/}
