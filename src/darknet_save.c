@@ -57,7 +57,10 @@ static opt_status save_sidecar(network *net, const char *weights, const char *pe
     write_number(&notes[NOTE_BATCH], (uint64_t)net->batch * (uint64_t)net->subdivisions);
     blob_list blobs = list_all(net);
     char *path = sidecar_path(weights);
+    /* The arrays beside the weights must hold true parameters, as the weights file does. */
+    opt_true_params(net->hook->opt);
     status = opt_save(net->hook->opt, path, notes, NOTES, blobs.items, blobs.n, error);
+    opt_attended_params(net->hook->opt);
     free(path);
     free_blobs(&blobs);
     return status;

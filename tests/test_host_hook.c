@@ -10,6 +10,7 @@
 #include "darknet_hook.h"
 #include "host_network.h"
 #include "parser.h"
+#include "safetensors.h"
 
 #define NET(options) "[net]\nbatch=8\nsubdivisions=2\nwidth=6\nheight=6\nchannels=2\n" options "\n"
 #define BODY                                                                                       \
@@ -199,14 +200,44 @@ static void save(network *net, const char *path)
 }
 
 /* Stopped after 4 of 9 updates and resumed: the bits of 9 updates. Also right behind the save. */
+/* A model with attention, under which the network trains on other parameters than it saves: the one
+ * of a golden trace, written to a file. */
+static void write_attention_model(const char *path)
+{
+    st_file *trace = st_open("tests/golden/trace-many-tensors.safetensors", NULL);
+    assert_non_null(trace);
+    st_writer *writer = st_writer_new();
+    st_writer_metadata(writer, "format", "hrnn-1");
+    st_writer_metadata(writer, "attention", "1");
+    st_writer_metadata(writer, "min_log_lr", st_metadata(trace, "min_log_lr"));
+    st_writer_metadata(writer, "max_log_lr", st_metadata(trace, "max_log_lr"));
+    st_writer_metadata(writer, "initial_lr", "1e-3");
+    for (int data = 0; data < 2; data++) {
+        for (int i = 0; i < st_count(trace); i++) {
+            const st_tensor *t = st_get(trace, i);
+            if (strncmp(t->name, "model.", 6) != 0) continue;
+            if (data) assert_int_equal(st_writer_data(writer, t->data, t->bytes, NULL), OPT_OK);
+            else st_writer_tensor(writer, t->name + 6, t->type, t->dims, t->shape);
+        }
+        if (!data) assert_int_equal(st_writer_begin(writer, path, 0, NULL), OPT_OK);
+    }
+    assert_int_equal(st_writer_end(writer, NULL), OPT_OK);
+    st_writer_free(writer);
+    st_close(trace);
+}
+
 static void test_resume(void **state)
 {
     (void)state;
-    static const char *const rules[] = {"sgd", "adam", "rmsprop", "hrnn"};
+    static const char *const rules[] = {"sgd", "adam", "rmsprop", "hrnn", "hrnn"};
+    char model[256];
+    write_attention_model(path_in("attention.safetensors"));
+    snprintf(model, sizeof model, "optimizer_weights=%s\n", path_in("attention.safetensors"));
     const char *path = path_in("resume.weights");
-    for (int r = 0; r < 4; r++) {
+    for (int r = 0; r < 5; r++) {
         char cfg[2048];
-        snprintf(cfg, sizeof cfg, NET("optimizer=%s\nlearning_rate=.05") BODY, rules[r]);
+        snprintf(cfg, sizeof cfg, NET("optimizer=%s\n%slearning_rate=.05") BODY, rules[r],
+                 r == 4 ? model : "");
         network *whole = trained(cfg, 9), *part = trained(cfg, 4);
         save(part, path);
         train(part, 4, 9);
@@ -277,8 +308,9 @@ static int remove_folder(void **state)
 {
     (void)state;
     static const char *const names[] = {"resume.weights", "resume.weights.optimizer",
-                                        "batchnorm.weights", "batchnorm.weights.optimizer"};
-    for (int i = 0; i < 4; i++) unlink(path_in(names[i]));
+                                        "batchnorm.weights", "batchnorm.weights.optimizer",
+                                        "attention.safetensors"};
+    for (int i = 0; i < 5; i++) unlink(path_in(names[i]));
     return rmdir(folder);
 }
 
