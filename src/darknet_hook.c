@@ -48,6 +48,9 @@ float hook_rate_ratio(network *net)
     net->learning_rate = 1;
     const float ratio = get_current_rate(net);
     net->learning_rate = rate;
+    if (!isfinite(ratio))
+        hook_die("%s: batch %zu: policy and burn_in make the rate %g times the first, expected a finite "
+                 "number", net->hook->cfg, hook_batch_number(net), ratio);
     return ratio;
 }
 
@@ -61,12 +64,24 @@ void hook_make_optimizer(network *net)
         hook_die("%s:%d: optimizer=%s has no CUDA code yet: run with -nogpu", hook->cfg,
                  hook->optimizer.line, hook->settings.rule);
 #endif
+    /* Only here: a network that is merely used needs no model. */
+    if (strcmp(hook->settings.rule, "hrnn") == 0 && !hook->settings.model)
+        hook->settings.model = find_model();
     hook->table = list_tensors(net);
     hook->opt = opt_create(&hook->settings, hook->table.tensors, hook->table.n, &error);
     if (hook->opt) return;
     if (hook->model.value) hook_die("%s:%d: %s", hook->cfg, hook->model.line, error.message);
     hook_die("%s:%d: optimizer=%s: %s", hook->cfg, hook->optimizer.line, hook->settings.rule,
              error.message);
+}
+
+/* The state of an optimizer that this cfg no longer names. */
+static void warn_of_sidecar(const network *net, const char *weights)
+{
+    char *sidecar = sidecar_path(weights);
+    if (!access(sidecar, F_OK))
+        fprintf(stderr, "warning: %s is not used: %s has no optimizer=\n", sidecar, net->hook->cfg);
+    free(sidecar);
 }
 
 static void describe(network *net, const char *weights, int clear)
@@ -80,13 +95,19 @@ static void describe(network *net, const char *weights, int clear)
         printf(", %.1f MB of state\n", (double)opt_state_bytes(hook->opt) / 1e6);
     }
     printf("Seed: %llu\n", (unsigned long long)net->seed);
-    if (!settings->rule || !weights || !*weights) return;
+    if (!weights || !*weights) return;
+    if (!settings->rule) {
+        warn_of_sidecar(net, weights);
+        return;
+    }
     if (hook->resumed)
         printf("Resuming at batch %zu from %s: optimizer %s, step %llu\n", hook_batch_number(net),
                weights, settings->rule, (unsigned long long)opt_steps(hook->opt));
     else
         printf("Starting from %s with a fresh optimizer%s\n", weights,
                clear ? " (-clear)" : ": it has no sidecar");
+    if (!hook->resumed && has_layer(net, BATCHNORM))
+        printf("The biases of [batchnorm] layers are not in a weights file: they start at 0\n");
 }
 
 void hook_start_training(network *net, const char *weights, int clear)

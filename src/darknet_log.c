@@ -1,7 +1,9 @@
 /* optimizer_log=: one row a batch, flushed, one clean curve across resumes. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "atomic_file.h"
 #include "darknet_private.h"
 
@@ -12,7 +14,8 @@ static void copy_rows(FILE *from, FILE *to, size_t last, const char *path)
 {
     char line[512];
     fputs(header, to);
-    if (!fgets(line, sizeof(line), from) || strcmp(line, header) != 0)
+    if (!fgets(line, sizeof(line), from)) return;
+    if (strcmp(line, header) != 0)
         hook_die("%s: is not an optimizer_log= of this program; move it away", path);
     while (fgets(line, sizeof(line), from)) {
         char *end;
@@ -22,13 +25,15 @@ static void copy_rows(FILE *from, FILE *to, size_t last, const char *path)
     }
 }
 
-/* The log of a resumed training keeps what belongs to the batches before. */
+/* The log keeps what belongs to the batches that the weights have seen: nothing for a fresh start. */
 static void keep_rows(const char *path, size_t last)
 {
     atomic_file file = {0};
     opt_error error;
+    struct stat there;
+    if (stat(path, &there) || !S_ISREG(there.st_mode)) return; /* none yet, or a device */
     FILE *old = fopen(path, "r");
-    if (!old) return;
+    if (!old) hook_die("%s: cannot read it (%s)", path, strerror(errno));
     if (atomic_open(&file, path, &error)) hook_die("%s", error.message);
     copy_rows(old, file.stream, last, path);
     fclose(old);
@@ -43,14 +48,34 @@ void open_log(network *net)
     struct darknet_hook *hook = net->hook;
     const char *path = hook->log_path.value;
     if (!path || hook->log) return;
-    if (hook->resumed) keep_rows(path, hook_batch_number(net));
-    hook->log = fopen(path, hook->resumed ? "a" : "w");
+    keep_rows(path, hook_batch_number(net));
+    hook->log = fopen(path, "a");
     if (!hook->log)
         hook_die("%s:%d: optimizer_log=%s cannot be written (%s)", hook->cfg, hook->log_path.line,
                  path, strerror(errno));
     fseek(hook->log, 0, SEEK_END);
-    if (ftell(hook->log) == 0) fputs(header, hook->log);
+    if (ftell(hook->log) <= 0) fputs(header, hook->log);
     fflush(hook->log);
+}
+
+/* The schedule's rate; under hrnn the geometric mean of the learned rates times the schedule's shape,
+ * since learning_rate= does not count there. */
+static double current_rate(network *net)
+{
+    struct darknet_hook *hook = net->hook;
+    double sum = 0;
+    size_t count = 0, most = 0;
+    for (int k = 0; k < hook->table.n; k++)
+        if (hook->table.tensors[k].n > most) most = hook->table.tensors[k].n;
+    float *log_lr = hook_alloc(most + 1, sizeof(*log_lr));
+    for (int k = 0; k < hook->table.n; k++) {
+        const opt_tensor *t = &hook->table.tensors[k];
+        if (t->lr_scale == 0 || !opt_get_log_lr(hook->opt, k, log_lr)) continue;
+        for (size_t i = 0; i < t->n; i++) sum += log_lr[i];
+        count += t->n;
+    }
+    free(log_lr);
+    return count ? exp(sum / (double)count) * hook_rate_ratio(net) : get_current_rate(net);
 }
 
 void hook_log(network *net, float loss, float average, double seconds)
@@ -58,7 +83,7 @@ void hook_log(network *net, float loss, float average, double seconds)
     struct darknet_hook *hook = net->hook;
     if (!hook->log) return;
     fprintf(hook->log, "%zu,%zu,%g,%g,%g,%g\n", hook_batch_number(net), *net->seen, loss, average,
-            get_current_rate(net), seconds);
+            current_rate(net), seconds);
     if (fflush(hook->log))
         hook_die("%s: cannot write it (%s)", hook->log_path.value, strerror(errno));
 }

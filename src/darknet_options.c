@@ -25,14 +25,16 @@ static void die_at(const char *cfg, const kvp *option, const char *expected)
 
 /* --- what the host reads with atoi and atof --- */
 
+/* A comment behind the number is passed over, as the host does. */
 static double number_of(const char *cfg, const kvp *option, int whole)
 {
     char *end;
     errno = 0;
     double value = strtod(option->val, &end);
-    if (end == option->val || *end || !isfinite(value) || errno == ERANGE)
+    if (end == option->val || (*end && *end != '#' && *end != ';') || !isfinite(value) || errno == ERANGE)
         die_at(cfg, option, whole ? "a whole number" : "a number");
-    if (whole && value != floor(value)) die_at(cfg, option, "a whole number");
+    /* The host's atoi takes 1e3 for 1. */
+    if (whole && value != (double)strtol(option->val, NULL, 10)) die_at(cfg, option, "a whole number");
     return value;
 }
 
@@ -93,6 +95,14 @@ static void check_schedule(list *options, const char *cfg)
              count_items(scales->val), count_items(steps->val));
 }
 
+static void check_poly(list *options, const char *cfg)
+{
+    kvp *policy = find_option(options, "policy"), *last = find_option(options, "max_batches");
+    if (policy && strcmp(policy->val, "poly") == 0 && (!last || atoi(last->val) == 0))
+        hook_die("%s:%d: policy=poly divides by max_batches, expected max_batches= above 0", cfg,
+                 policy->line);
+}
+
 static double value_of(list *options, const char *key)
 {
     kvp *option = find_option(options, key);
@@ -121,6 +131,7 @@ void hook_check_options(list *options, const char *cfg)
         if (value < n->low || value > n->high) die_at(cfg, option, n->expected);
     }
     check_schedule(options, cfg);
+    check_poly(options, cfg);
     check_size(options, cfg);
     kvp *batch = find_option(options, "batch"), *parts = find_option(options, "subdivisions");
     int images = batch ? atoi(batch->val) : 1;
@@ -163,11 +174,22 @@ static int edit_distance(const char *a, const char *b)
     return row[n];
 }
 
+/* The host's own words, which may stand in [net] without effect (step= under another policy). */
+static int is_hosts(const char *key)
+{
+    static const char *const others[] = {"policy", "steps", "scales", "seen"};
+    for (size_t i = 0; i < sizeof(numeric) / sizeof(numeric[0]); i++)
+        if (strcmp(key, numeric[i].key) == 0) return 1;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (strcmp(key, others[i]) == 0) return 1;
+    return 0;
+}
+
 /* The option of ours that an unknown one was probably meant to be, or NULL. */
 static const char *resembles(const char *key)
 {
     const char *closest = NULL;
-    if (strcmp(key, "seen") == 0) return NULL; /* stands in old cfgs, and does nothing */
+    if (is_hosts(key)) return NULL;
     int least = strncmp(key, "optimizer", 9) == 0 ? INT_MAX - 1 : 3;
     for (int i = 0; i < N_OWN; i++) {
         int distance = edit_distance(key, own[i].key);
@@ -213,8 +235,7 @@ static void take_own(list *options, struct darknet_hook *hook)
     }
 }
 
-/* Where the model of hrnn is when the cfg does not say: $HRNN_WEIGHTS, or beside the executable. */
-static char *default_model(void)
+char *find_model(void)
 {
     static const char *const places[] = {"hrnn.safetensors", "../weights/hrnn.safetensors",
                                          "../../weights/hrnn.safetensors",
@@ -241,6 +262,7 @@ static void read_rate(struct darknet_hook *hook)
 {
     if (!hook->rate.value) return;
     kvp option = {"optimizer_rate", hook->rate.value, 0, hook->rate.line};
+    if (strpbrk(option.val, "#;")) die_at(hook->cfg, &option, "a number");
     double rate = number_of(hook->cfg, &option, 0);
     if (strcmp(hook->settings.rule, "hrnn") != 0)
         hook_die("%s:%d: optimizer_rate= is hrnn's starting rate; optimizer=%s takes learning_rate=",
@@ -253,7 +275,10 @@ static void read_optimizer(network *net, list *options)
 {
     struct darknet_hook *hook = net->hook;
     const char *rule = hook->optimizer.value;
-    if (!rule && net->adam && net->gpu_index < 0) rule = "adam";
+    if (!rule && net->adam && net->gpu_index < 0) {
+        rule = "adam";
+        hook->optimizer.line = find_option(options, "adam")->line;
+    }
     if (!rule) {
         const cfg_option *orphan = hook->model.value ? &hook->model : &hook->rate;
         if (orphan->value)
@@ -308,9 +333,6 @@ void hook_read_options(network *net, list *options, const char *cfg)
     read_optimizer(net, options);
     read_seed(net);
     report_unused(options, cfg);
-    if (hook->settings.rule && strcmp(hook->settings.rule, "hrnn") == 0 && !hook->model.value)
-        hook->settings.model = default_model();
-    else if (hook->model.value)
-        hook->settings.model = hook_copy(hook->model.value);
+    if (hook->model.value) hook->settings.model = hook_copy(hook->model.value);
     random_use(net->seed, STREAM_INIT, 0);
 }

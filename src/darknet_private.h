@@ -50,6 +50,9 @@ size_t hook_batch_number(const network *net); /* updates so far, by the images s
 /* What the schedule (policy, burn_in) multiplies the starting rate by now; it does not depend on
  * learning_rate. */
 float hook_rate_ratio(network *net);
+/* Where hrnn's model is when the cfg does not say: $HRNN_WEIGHTS, or beside the executable. Ends the
+ * program when it is nowhere. The caller frees it. */
+char *find_model(void);
 /* Makes the optimizer if there is none yet. */
 void hook_make_optimizer(network *net);
 

@@ -53,6 +53,9 @@ accepted 'adam=1' '^Optimizer: adam, rate 0.01'
 accepted 'mosaic=1' '^net.cfg:2: warning: unknown option mosaic in \[net\]'
 accepted 'seen=0' '^net.cfg:2: warning: unknown option seen'
 accepted 'nonsense=1' '^net.cfg:2: warning: unknown option nonsense'
+# What stands in cfgs written for the host keeps working: leftovers of another policy, comments.
+accepted $'optimizer=hrnn\nstep=100' '^net.cfg:3: warning: unknown option step'
+accepted $'optimizer=hrnn\nburn_in=2#comment' '^Optimizer: hrnn'
 
 refused 'optimizer=hrn' 'net.cfg:2: optimizer=hrn, expected one of sgd, adam, rmsprop, hrnn'
 refused 'optimiser=hrnn' 'net.cfg:2: unknown option optimiser in \[net\], did you mean optimizer\?'
@@ -71,6 +74,31 @@ refused 'seed=12x' 'net.cfg:2: seed=12x, expected a whole number'
 refused 'seed=18446744073709551616' 'net.cfg:2: seed=18446744073709551616, expected a whole number'
 refused 'optimizer_log=/no/such/folder/log.csv' 'net.cfg:2: optimizer_log=/no/such/folder/log.csv cannot be written'
 refused $'policy=steps\nsteps=1,2\nscales=.1' 'net.cfg:4: scales has 1 numbers, expected as many as steps, 2'
+refused 'burn_in=1e3' 'net.cfg:2: burn_in=1e3, expected a whole number'
+refused $'adam=1\noptimizer_rate=1#2' 'net.cfg:3: optimizer_rate=1#2, expected a number'
+sed 's/^learning_rate=.*/learning_rate=-1/' -i good.cfg
+refused 'adam=1' 'net.cfg:2: optimizer=adam: rate is -1'
+sed 's/^learning_rate=.*/learning_rate=0.01/; s/^max_batches=.*//' -i good.cfg
+refused 'policy=poly' 'net.cfg:2: policy=poly divides by max_batches'
+sed '2i max_batches=1' -i good.cfg
+
+# A log is no other file, and a fresh training starts it afresh; inference needs no model.
+printf 'precious\n' >precious
+refused 'optimizer_log=precious' 'precious: is not an optimizer_log'
+grep -qx precious precious || wrong 'optimizer_log= overwrote another file'
+accepted 'optimizer_log=log.csv' '^Seed'
+accepted 'optimizer_log=log.csv' '^Seed'
+[ "$(wc -l <log.csv)" = 2 ] || wrong "a fresh training keeps $(wc -l <log.csv) lines of a log, expected 2"
+accepted 'optimizer=hrnn' '^Optimizer'
+mkdir away
+cp "$darknet" away
+(unset HRNN_WEIGHTS; away/darknet classifier predict train.data net.cfg backup/net.weights \
+    images/0000_apple.ppm) >out 2>err || wrong "inference without a model: $(tail -n 1 err)"
+with seed=1
+"$darknet" classifier train train.data net.cfg backup/net.weights >out 2>err
+grep -q '^warning: backup/net.weights.optimizer is not used: net.cfg has no optimizer=' err ||
+    wrong 'a sidecar without optimizer= is passed over in silence'
+
 sed -i '/^batch=/d; /^subdivisions=/d' good.cfg
 refused $'batch=0' 'net.cfg:2: batch=0, expected'
 refused $'batch=many' 'net.cfg:2: batch=many, expected'
