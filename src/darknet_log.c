@@ -62,20 +62,10 @@ void open_log(network *net)
  * since learning_rate= does not count there. */
 static double current_rate(network *net)
 {
-    struct darknet_hook *hook = net->hook;
-    double sum = 0;
-    size_t count = 0, most = 0;
-    for (int k = 0; k < hook->table.n; k++)
-        if (hook->table.tensors[k].n > most) most = hook->table.tensors[k].n;
-    float *log_lr = hook_alloc(most + 1, sizeof(*log_lr));
-    for (int k = 0; k < hook->table.n; k++) {
-        const opt_tensor *t = &hook->table.tensors[k];
-        if (t->lr_scale == 0 || !opt_get_log_lr(hook->opt, k, log_lr)) continue;
-        for (size_t i = 0; i < t->n; i++) sum += log_lr[i];
-        count += t->n;
-    }
-    free(log_lr);
-    return count ? exp(sum / (double)count) * hook_rate_ratio(net) : get_current_rate(net);
+    double mean_log_lr;
+    if (!net->hook->opt || !opt_get_mean_log_lr(net->hook->opt, &mean_log_lr))
+        return get_current_rate(net);
+    return exp(mean_log_lr) * hook_rate_ratio(net);
 }
 
 void hook_log(network *net, float loss, float average, double seconds)

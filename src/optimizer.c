@@ -234,3 +234,13 @@ int opt_set_log_lr(optimizer *opt, int k, const float *log_lr)
     opt->rule->write_field(opt, field, k, 0, opt->tensors[k].n, log_lr);
     return 1;
 }
+
+int opt_get_mean_log_lr(const optimizer *opt, double *mean)
+{
+    const rule_field *field = opt_find_field(opt, "mean_log_lr");
+    float value;
+    if (!field) return 0;
+    opt->rule->read_field(opt, field, 0, 0, 1, &value);
+    *mean = (double)value;
+    return 1;
+}

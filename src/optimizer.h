@@ -93,6 +93,8 @@ size_t opt_state_bytes(const optimizer *opt); /* bytes of state, beside the call
 /* Logarithms of the learning rates of tensor k, [n]; 0 for a rule that has none (returns 0). */
 int opt_get_log_lr(const optimizer *opt, int k, float *log_lr);
 int opt_set_log_lr(optimizer *opt, int k, const float *log_lr);
+/* Their mean over all parameters after the last step; 0 for a rule that has none. */
+int opt_get_mean_log_lr(const optimizer *opt, double *mean);
 
 /* --- checkpoints (checkpoint.c) --- */
 
