@@ -3,24 +3,7 @@
 # training; and what only looks unusual is not refused.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-tests=$PWD/tests
-darknet=$build/darknet
-if ! [ -x "$darknet" ]; then
-    echo "$darknet is not built"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-. "$tests/trainers.sh"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
+. tests/trainers.sh
 
 # refused PATTERN ARGUMENT...: exit status 1 and, beside the table of layers and the values of defaults, one
 # line on stderr, which matches.

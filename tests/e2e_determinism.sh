@@ -3,24 +3,7 @@
 # the number of threads that load, the number that compute, or the time.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-tests=$PWD/tests
-darknet=$build/darknet
-if ! [ -x "$darknet" ]; then
-    echo "$darknet is not built"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-. "$tests/trainers.sh"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
+. tests/trainers.sh
 
 # train NAME COMMAND...: runs it with a fresh backup folder, keeps the folder and the losses as NAME.
 train() {

@@ -4,26 +4,8 @@
 #   FUZZ=2000 BUILD=build/asan tests/e2e_options.sh     the long version (default 60)
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-tests=$PWD/tests
-darknet=$build/darknet
+. tests/trainers.sh
 fuzz=${FUZZ:-60}
-if ! [ -x "$darknet" ]; then
-    echo "$darknet is not built"
-    exit 77
-fi
-export HRNN_WEIGHTS=$PWD/weights/hrnn.safetensors
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-. "$tests/trainers.sh"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
 
 make_images 4 20
 { net | sed '/^seed=/d; s/^max_batches=.*/max_batches=1/'; classifier_layers; } >good.cfg

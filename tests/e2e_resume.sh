@@ -5,30 +5,10 @@
 # Then: sidecars and weights that are truncated, corrupt or of something else are refused.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-tests=$PWD/tests
-darknet=$build/darknet
+. tests/trainers.sh
 kills=${KILLS:-4}
-if ! [ -x "$darknet" ]; then
-    echo "$darknet is not built"
-    exit 77
-fi
-export HRNN_WEIGHTS=$PWD/weights/hrnn.safetensors
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-. "$tests/trainers.sh"
-failures=0
 RANDOM=${SEED:-$$}
 echo "SEED=$RANDOM"
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
-
-seen() { od -An -t u8 -j 12 -N 8 "$1" | tr -d ' '; }
 
 # Everything that has a state of its own: dropout, augmentation, batch statistics, a [batchnorm].
 layers() {

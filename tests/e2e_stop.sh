@@ -2,27 +2,7 @@
 # When training saves, what its lines say, and that SIGINT and SIGTERM stop it after a batch, saved.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-tests=$PWD/tests
-darknet=$build/darknet
-if ! [ -x "$darknet" ]; then
-    echo "$darknet is not built"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-. "$tests/trainers.sh"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
-
-# seen FILE: the number of images in the header of a weights file.
-seen() { od -An -t u8 -j 12 -N 8 "$1" | tr -d ' '; }
+. tests/trainers.sh
 
 make_images 6 24
 
