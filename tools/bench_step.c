@@ -102,7 +102,7 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     const int threads = omp_get_max_threads();
     const struct { const char *name; int tensors; size_t n; int steps; } nets[] = {
-        {"in cache, 4 x 2048", 4, 2048, 400},
+        {"in cache, 4 x 4096", 4, 4096, 400},
         {"large, 8 tensors", 8, args.large / 8, 8}};
     printf("vectors of %d floats; ns and bytes are a parameter; minimum over the steps\n", LANES);
     printf("%-20s %-8s %8s %12s %12s %8s\n", "parameters", "rule", "bytes", "ns 1 thread",
