@@ -328,7 +328,6 @@ void hook_read_options(network *net, list *options, const char *cfg)
     struct darknet_hook *hook = hook_alloc(1, sizeof(*hook));
     net->hook = hook;
     hook->cfg = hook_copy(cfg);
-    hook->first_absent_layer = -1;
     take_own(options, hook);
     read_optimizer(net, options);
     read_seed(net);

@@ -32,12 +32,9 @@ struct darknet_hook {
     tensor_table table;
     blob_list kept; /* hook_keep */
     int resumed;
-    /* of the file that was loaded last: */
-    int first_absent_layer; /* -1: all were there */
-    size_t surplus_bytes;
+    size_t surplus_bytes; /* of the file that was loaded last */
     FILE *log;
     int bad_updates; /* consecutive updates with non-finite gradients */
-    uint64_t bad_total;
 };
 
 /* One line on stderr, exit status 1. */

@@ -173,7 +173,6 @@ void hook_close_weights(network *net, FILE *stream, int whole)
 {
     struct darknet_hook *hook = net->hook;
     off_t at = ftello(stream);
-    hook->first_absent_layer = reading.first_absent;
     hook->surplus_bytes = 0;
     if (reading.first_absent >= 0)
         fprintf(stderr, "%s ends before layer %d [%s]: that and what follows keep their starting "

@@ -159,3 +159,11 @@ void moments_step(optimizer *opt, float rate_ratio, moments_update *update, cons
     report->non_finite = bad;
     if (bad) report->first_bad_tensor = first_bad;
 }
+
+opt_status moments_init_divided(optimizer *opt, opt_error *error)
+{
+    /* A parameter whose gradient has always been 0 would divide 0 by 0. */
+    if (!(opt->options.eps > 0))
+        return opt_fail(error, OPT_BAD_OPTION, "eps is %g, expected more than 0", opt->options.eps);
+    return moments_init(opt, error);
+}

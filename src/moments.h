@@ -15,6 +15,8 @@ typedef void moments_update(const void *constants, float rate, size_t n, float *
                             const float *g, float *const *state);
 
 opt_status moments_init(optimizer *opt, opt_error *error);
+/* The same for rules that divide by a root plus eps: an eps of 0 is OPT_BAD_OPTION. */
+opt_status moments_init_divided(optimizer *opt, opt_error *error);
 void moments_free(optimizer *opt);
 size_t moments_bytes(const optimizer *opt);
 void moments_read(const optimizer *opt, const rule_field *field, int k, size_t first, size_t count,

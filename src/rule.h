@@ -61,10 +61,4 @@ static inline int opt_active(const optimizer *opt, int k) { return opt->tensors[
 
 extern const rule rule_sgd, rule_adam, rule_rmsprop, rule_hrnn;
 
-/* g of entry i: scaled, with decay; a non-finite one becomes 0 and is counted by the caller. */
-static inline float opt_gradient(const opt_tensor *t, size_t i)
-{
-    return t->grad_scale * t->grad[i] + t->l2 * t->param[i];
-}
-
 #endif

@@ -24,19 +24,11 @@ static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
     moments_step(opt, rate_ratio, update, &opt->options, report);
 }
 
-static opt_status init(optimizer *opt, opt_error *error)
-{
-    /* A parameter whose gradient has always been 0 would divide 0 by 0. */
-    if (!(opt->options.eps > 0))
-        return opt_fail(error, OPT_BAD_OPTION, "eps is %g, expected more than 0", opt->options.eps);
-    return moments_init(opt, error);
-}
-
 const rule rule_rmsprop = {
     .name = "rmsprop",
     .defaults = {.beta2 = 0.99f, .eps = 1e-8f},
     .fields = fields,
-    .init = init,
+    .init = moments_init_divided,
     .step = step,
     .free_state = moments_free,
     .state_bytes = moments_bytes,
