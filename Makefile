@@ -150,7 +150,7 @@ host_commands := captcha lsd super art tag cifar go rnn segmenter regressor clas
 command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
 host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
     $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
-library_sources := $(filter-out src/darknet_%.c,$(wildcard src/*.c src/meta/*.c))
+library_sources := $(filter-out src/darknet_%.c,$(wildcard src/*.c src/compare/*.c src/meta/*.c))
 library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o)
 hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_*.c))
 
