@@ -46,20 +46,21 @@ printf 'cat\nred-dog\ndog\n' >names
 # --- idx to binary batches: 3 images of 2 rows and 4 columns ---
 { printf '\0\0\10\3'; size 3; size 2; size 4; ramp 24; } >images
 { printf '\0\0\10\1'; size 3; printf '\2\0\1'; } >labels
-"$convert" idx-to-cifar --first=1 --count=1 images labels out
+"$convert" idx-to-records --first=1 --count=1 images labels out
+{ printf '\0'; ramp 16 | tail -c 8; } >expected
+same "one record of idx-to-records" out expected
+"$convert" idx-to-records images labels out
+[ "$(stat -c %s out)" = $((3 * 9)) ] || wrong "size of three records"
+"$convert" idx-to-records --size=6 --first=1 --count=1 images labels out2
 zeros() { head -c "$1" /dev/zero; }
 ramp 16 | tail -c 8 >second
-{ # rows 15 and 16, columns 14 to 17 of each plane hold the image
+{ # rows 2 and 3, columns 1 to 4 hold the image
     printf '\0'
-    for _ in 1 2 3; do
-        zeros $((15 * 32 + 14)); head -c 4 second; zeros 28; tail -c 4 second; zeros $((14 + 15 * 32))
-    done
+    zeros 13; head -c 4 second; zeros 2; tail -c 4 second; zeros 13
 } >expected
-same "one record of idx-to-cifar" out expected
-"$convert" idx-to-cifar images labels out
-[ "$(stat -c %s out)" = $((3 * 3073)) ] || wrong "size of three records"
+same "a padded record" out2 expected
 gzip -c images >images.gz && gzip -c labels >labels.gz
-"$convert" idx-to-cifar images.gz labels.gz out2
+"$convert" idx-to-records images.gz labels.gz out2
 same "gzipped input" out2 out
 
 # --- idx to PNG and back through the reader of tfjs' PNGs: 2 images of 2 rows of 1,024 ---
@@ -69,7 +70,7 @@ same "gzipped input" out2 out
 printf '%s\n' "$PWD/dir/00000_dog.png" "$PWD/dir/00001_red-dog.png" >expected
 same "the list" list expected
 echo '[1, 1, 0, 2]' >labels.json
-"$convert" tfjs-to-cifar --first=2 dir/00001_red-dog.png labels.json out
+"$convert" tfjs-to-records --first=2 dir/00001_red-dog.png labels.json out
 ramp 3072 | tail -c 1024 >row0
 ramp 4096 | tail -c 1024 >row1
 { printf '\0'; cat row0 row0 row0; printf '\2'; cat row1 row1 row1; } >expected
@@ -96,30 +97,30 @@ done <list
 # --- what is refused ---
 rm -r dir
 head -c 39 images >short
-refused 'short: truncated: 23 bytes of data, expected 24' "$convert" idx-to-cifar short labels out
+refused 'short: truncated: 23 bytes of data, expected 24' "$convert" idx-to-records short labels out
 head -c 9 images >short
-refused 'short: the header has 9 bytes, expected 16' "$convert" idx-to-cifar short labels out
+refused 'short: the header has 9 bytes, expected 16' "$convert" idx-to-records short labels out
 : >empty
-refused 'empty: the header has 0 bytes' "$convert" idx-to-cifar empty labels out
+refused 'empty: the header has 0 bytes' "$convert" idx-to-records empty labels out
 head -c 40 images.gz >cut.gz
-refused 'cut.gz: truncated' "$convert" idx-to-cifar cut.gz labels out
+refused 'cut.gz: truncated' "$convert" idx-to-records cut.gz labels out
 { cat images; printf x; } >long
-refused 'long: more than the expected 24' "$convert" idx-to-cifar long labels out
-refused 'labels: magic is 00000801, expected 00000803' "$convert" idx-to-cifar labels labels out
+refused 'long: more than the expected 24' "$convert" idx-to-records long labels out
+refused 'labels: magic is 00000801, expected 00000803' "$convert" idx-to-records labels labels out
 { printf '\0\0\10\3'; size 4000000000; size 28; size 28; } >huge
-refused 'huge: 4000000000 images' "$convert" idx-to-cifar huge labels out
+refused 'huge: 4000000000 images' "$convert" idx-to-records huge labels out
 { printf '\0\0\10\3'; size 3; size 0; size 4; } >flat
-refused 'flat: .* out of range' "$convert" idx-to-cifar flat labels out
+refused 'flat: .* out of range' "$convert" idx-to-records flat labels out
 { printf '\0\0\10\3'; size 3; size 99; size 2; ramp 594; } >tall
-refused 'tall: images of 99 x 2 do not fit into 32 x 32' "$convert" idx-to-cifar tall labels out
-refused 'wide-labels: 2 labels, expected 3' "$convert" idx-to-cifar images wide-labels out
+refused 'tall: images of 99 x 2 do not fit into 32 x 32' "$convert" idx-to-records --size=32 tall labels out
+refused 'wide-labels: 2 labels, expected 3' "$convert" idx-to-records images wide-labels out
 { printf '\0\0\10\1'; size 3; printf '\2\3\1'; } >labels3
 refused 'label 3 of image 1, expected less than 3' "$convert" idx-to-png --names=names images labels3 dir list
-refused 'nowhere: No such file' "$convert" idx-to-cifar nowhere labels out
-refused 'which do not hold 2 from number 2' "$convert" idx-to-cifar --first=2 --count=2 images labels out
-refused 'expected a number' "$convert" idx-to-cifar --count=2x images labels out
+refused 'nowhere: No such file' "$convert" idx-to-records nowhere labels out
+refused 'which do not hold 2 from number 2' "$convert" idx-to-records --first=2 --count=2 images labels out
+refused 'expected a number' "$convert" idx-to-records --count=2x images labels out
 refused 'unknown command' "$convert" idx-to-gif images labels out
-refused '2 file names, expected 3' "$convert" idx-to-cifar images labels
+refused '2 file names, expected 3' "$convert" idx-to-records images labels
 refused 'names=FILE is missing' "$convert" idx-to-png images labels dir list
 printf 'a\nb_c\n' >bad-names
 refused '"b_c" has other characters' "$convert" idx-to-png --names=bad-names images labels dir list
@@ -129,21 +130,21 @@ refused 'records of 3073' "$convert" cifar-to-png --names=names images dir list
 "$convert" idx-to-png --names=names --channels=3 wide wide-labels pngs wide.list
 png=pngs/00000_dog.png
 head -c 100 $png >cut.png
-refused 'cut.png: ' "$convert" tfjs-to-cifar cut.png labels.json out
-refused 'images: ' "$convert" tfjs-to-cifar images labels.json out
-refused '4 labels, expected at least 5' "$convert" tfjs-to-cifar --first=3 $png labels.json out
+refused 'cut.png: ' "$convert" tfjs-to-records cut.png labels.json out
+refused 'images: ' "$convert" tfjs-to-records images labels.json out
+refused '4 labels, expected at least 5' "$convert" tfjs-to-records --first=3 $png labels.json out
 echo '[1, -1]' >bad.json
-refused 'entry 1 is not a class number' "$convert" tfjs-to-cifar $png bad.json out
+refused 'entry 1 is not a class number' "$convert" tfjs-to-records $png bad.json out
 echo '{"a": 1}' >bad.json
-refused 'not a JSON array' "$convert" tfjs-to-cifar $png bad.json out
+refused 'not a JSON array' "$convert" tfjs-to-records $png bad.json out
 head -c 5 labels.json >bad.json
-refused 'not a JSON array' "$convert" tfjs-to-cifar $png bad.json out
+refused 'not a JSON array' "$convert" tfjs-to-records $png bad.json out
 if [ "$(id -u)" != 0 ]; then
     mkdir sealed && chmod a-w sealed
-    refused 'sealed/out' "$convert" idx-to-cifar images labels sealed/out
+    refused 'sealed/out' "$convert" idx-to-records images labels sealed/out
 fi
 no_room() { (trap '' XFSZ; ulimit -f 1; exec "$@"); } # files of at most 1 KiB
-refused 'out: cannot write: File too large' no_room "$convert" idx-to-cifar images labels out
+refused 'out: cannot write: File too large' no_room "$convert" idx-to-records --size=32 images labels out
 
 # --- get-data.sh ---
 get=$root/tools/get-data.sh

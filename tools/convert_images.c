@@ -1,9 +1,11 @@
 /* Image collections into the formats that Darknet trains on.
  *
  *   convert_images idx-to-png    IMAGES LABELS DIR LIST     MNIST's format -> PNGs and their list
- *   convert_images idx-to-cifar  IMAGES LABELS OUT          MNIST's format -> CIFAR-10's batch
- *   convert_images tfjs-to-cifar IMAGES.png LABELS.json OUT rows of RGB pixels -> binary batch
- *   convert_images cifar-to-png  BATCH... DIR LIST          binary batches -> PNGs and their list
+ *   convert_images idx-to-records  IMAGES LABELS OUT        MNIST's format -> binary records
+ *   convert_images tfjs-to-records IMAGES.png LABELS.json OUT rows of RGB pixels -> CIFAR-10's records
+ *   convert_images cifar-to-png  BATCH... DIR LIST          CIFAR-10's records -> PNGs and their list
+ *
+ * A record, as in CIFAR-10's binary batches, is the label's byte and then the planes of the image.
  *
  * All input is read and checked before anything is written, and OUT and LIST appear whole or not at
  * all. An error is one line on stderr and exit status 1.
@@ -323,16 +325,14 @@ static void end_file(FILE *file, const char *part, const char *path)
     }
 }
 
-static void write_cifar(const image_set *set, const char *path)
+static void write_records(const image_set *set, const char *path)
 {
     char part[PATH_MAX];
     FILE *file = begin_file(path, part);
-    size_t area = CIFAR_SIDE * CIFAR_SIDE;
+    size_t each = set->c * set->h * set->w;
     for (size_t i = 0; i < set->n; ++i) {
         fputc(set->labels[i], file);
-        for (size_t k = 0; k < 3; ++k) { /* a grey plane stands for all three */
-            fwrite(set->pixels + (i * set->c + k % set->c) * area, area, 1, file);
-        }
+        fwrite(set->pixels + i * each, each, 1, file);
     }
     end_file(file, part, path);
 }
@@ -385,8 +385,8 @@ static void run(const char *command, settings *s)
 {
     int to_png = !strcmp(command, "idx-to-png") || !strcmp(command, "cifar-to-png");
     int from_cifar = !strcmp(command, "cifar-to-png");
-    int from_tfjs = !strcmp(command, "tfjs-to-cifar");
-    if (!to_png && !from_tfjs && strcmp(command, "idx-to-cifar")) {
+    int from_tfjs = !strcmp(command, "tfjs-to-records");
+    if (!to_png && !from_tfjs && strcmp(command, "idx-to-records")) {
         fail("unknown command \"%s\"; --help lists them", command);
     }
     int wanted = strcmp(command, "idx-to-png") ? 3 : 4;
@@ -409,12 +409,11 @@ static void run(const char *command, settings *s)
         set = read_idx(s->args[0], s->args[1]);
     }
     select_range(&set, s, s->names ? names.n : 10, s->args[0]);
-    if (!to_png) pad(&set, CIFAR_SIDE, s->args[0]);
-    if (to_png && s->size) pad(&set, (size_t)s->size, s->args[0]);
+    if (s->size) pad(&set, (size_t)s->size, s->args[0]);
     if (to_png) {
         write_pngs(&set, s, &names, s->args[s->n_args - 2], s->args[s->n_args - 1]);
     } else {
-        write_cifar(&set, s->args[2]);
+        write_records(&set, s->args[2]);
     }
     free(set.pixels);
     free(set.labels);
@@ -457,8 +456,8 @@ int main(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"channels", 'c', "1|3", 0, "channels of the PNGs (default: as the source)", 0},
-        {"size", 's', "N", 0, "pad with black to N x N (PNGs; binary batches are 32 x 32)", 0},
-        {"first", 'f', "N", 0, "first image to take; in tfjs-to-cifar, number of its label", 0},
+        {"size", 's', "N", 0, "pad with black to N x N", 0},
+        {"first", 'f', "N", 0, "first image to take; in tfjs-to-records, number of its label", 0},
         {"count", 'n', "N", 0, "how many images to take (default: all)", 0},
         {"names", 'm', "FILE", 0, "class names, one a line (PNGs)", 0},
         {"listed-as", 'l', "DIR", 0, "folder to write in LIST (default: DIR's full path)", 0},
@@ -466,8 +465,8 @@ int main(int argc, char **argv)
     };
     static const struct argp argp = {
         options, parse_option,
-        "idx-to-png IMAGES LABELS DIR LIST\nidx-to-cifar IMAGES LABELS OUT\n"
-        "tfjs-to-cifar IMAGES.png LABELS.json OUT\ncifar-to-png BATCH... DIR LIST",
+        "idx-to-png IMAGES LABELS DIR LIST\nidx-to-records IMAGES LABELS OUT\n"
+        "tfjs-to-records IMAGES.png LABELS.json OUT\ncifar-to-png BATCH... DIR LIST",
         "Converts image collections into the formats that Darknet trains on.", NULL, NULL, NULL};
     settings s = {.count = -1};
     argp_err_exit_status = 1;

