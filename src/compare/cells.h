@@ -1,0 +1,33 @@
+/* The summary for people, cell by cell: summary.txt and report.html print the same ones. */
+#ifndef CELLS_H
+#define CELLS_H
+
+#include <stdio.h>
+#include "statistics.h"
+
+enum { CMP_CELL = 128 };
+
+typedef struct {
+    const char *title;
+    const char *meaning;                             /* one sentence */
+    void (*write)(const cmp_summary *s, char *cell); /* [CMP_CELL] */
+} cmp_column;
+
+/* Two tables, each ends with a column whose title is NULL. All cells are ASCII but for labels. */
+extern const cmp_column cmp_quality_columns[], cmp_speed_columns[];
+
+/* What to know before reading the tables, one line each; 0 when there is no further one. */
+enum { CMP_NOTE = 400 };
+int cmp_get_note(const comparison *c, const cmp_statistics *statistics, int index,
+                 char note[CMP_NOTE]);
+
+/* "network on data: ..." */
+void cmp_get_title(const comparison *c, const cmp_statistics *statistics, char title[CMP_NOTE]);
+
+/* summary.txt */
+void cmp_put_text(FILE *stream, const comparison *c, const cmp_statistics *statistics);
+
+/* What the loss is measured in: "nats per image", or "the network's own cost". */
+const char *cmp_loss_unit(const comparison *c);
+
+#endif
