@@ -31,11 +31,16 @@ static void format_spread(const cmp_spread *spread, double scale, int decimals, 
 }
 
 /* Three digits that matter, but never fewer than the ones before the point. */
-static void format_loss(const cmp_spread *spread, char *cell)
+void cmp_format_loss(const cmp_spread *spread, char *cell)
 {
     double size = isfinite(spread->mean) ? fabs(spread->mean) : 1;
     int decimals = size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.1 ? 3 : size >= 0.01 ? 4 : 6;
     format_spread(spread, 1, decimals, "", cell);
+}
+
+void cmp_format_accuracy(const cmp_spread *spread, char *cell)
+{
+    format_spread(spread, 100, 2, " %", cell);
 }
 
 static void format_number(double value, const char *format, const char *infinite, char *cell)
@@ -73,17 +78,17 @@ COLUMN(write_best_rate)
 
 COLUMN(write_held_out)
 {
-    format_loss(&best_of(s)->held_out_loss, cell);
+    cmp_format_loss(&best_of(s)->held_out_loss, cell);
 }
 
 COLUMN(write_accuracy)
 {
-    format_spread(&best_of(s)->accuracy, 100, 2, " %", cell);
+    cmp_format_accuracy(&best_of(s)->accuracy, cell);
 }
 
 COLUMN(write_loss)
 {
-    format_loss(&best_of(s)->loss, cell);
+    cmp_format_loss(&best_of(s)->loss, cell);
 }
 
 COLUMN(write_default_rate)
@@ -97,7 +102,7 @@ COLUMN(write_default_rate)
 COLUMN(write_default_score)
 {
     if (default_of(s))
-        format_loss(&default_of(s)->score, cell);
+        cmp_format_loss(&default_of(s)->score, cell);
     else
         strcpy(cell, "-");
 }
@@ -105,7 +110,7 @@ COLUMN(write_default_score)
 COLUMN(write_default_accuracy)
 {
     if (default_of(s))
-        format_spread(&default_of(s)->accuracy, 100, 2, " %", cell);
+        cmp_format_accuracy(&default_of(s)->accuracy, cell);
     else
         strcpy(cell, "-");
 }
@@ -232,25 +237,31 @@ void cmp_get_title(const comparison *c, const cmp_statistics *statistics, char t
              c->batches, c->batch_size, statistics->n_runs, statistics->n_runs == 1 ? "" : "s");
 }
 
+static void describe_place(const cmp_summary *s, char place[160])
+{
+    char rate[24];
+    cmp_rate_name(best_of(s)->rate, rate);
+    snprintf(place, 160, "%s at %s%s%s (%.4g)", s->optimizer,
+             best_of(s)->rate == 0 ? "its " : "rate ", rate, best_of(s)->rate == 0 ? " rate" : "",
+             best_of(s)->score.mean);
+}
+
 static void describe_winner(const cmp_statistics *statistics, char *note)
 {
     const char *kind = statistics->has_held_out ? "held-out" : "training";
-    char rate[24], second_rate[24];
-    const cmp_summary *first = statistics->optimizers, *second = first + 1;
-    double loss = best_of(first)->score.mean;
-    cmp_rate_name(best_of(first)->rate, rate);
-    if (isinf(loss))
+    char place[160], second[160];
+    const cmp_summary *first = statistics->optimizers;
+    if (isinf(best_of(first)->score.mean)) {
         snprintf(note, CMP_NOTE, "Every optimizer diverged with at least one seed at every rate.");
-    else if (statistics->n == 1 || isinf(best_of(second)->score.mean))
-        snprintf(note, CMP_NOTE, "Lowest %s loss: %s at rate %s with %.4g.", kind, first->optimizer,
-                 rate, loss);
-    else {
-        cmp_rate_name(best_of(second)->rate, second_rate);
-        snprintf(note, CMP_NOTE,
-                 "Lowest %s loss: %s at rate %s with %.4g, then %s at %s with %.4g.", kind,
-                 first->optimizer, rate, loss, second->optimizer, second_rate,
-                 best_of(second)->score.mean);
+        return;
     }
+    describe_place(first, place);
+    if (statistics->n == 1 || isinf(best_of(first + 1)->score.mean)) {
+        snprintf(note, CMP_NOTE, "Lowest %s loss: %s.", kind, place);
+        return;
+    }
+    describe_place(first + 1, second);
+    snprintf(note, CMP_NOTE, "Lowest %s loss: %s, then %s.", kind, place, second);
 }
 
 static int has_edge(const cmp_statistics *statistics)

@@ -16,6 +16,9 @@ typedef struct {
 /* Two tables, each ends with a column whose title is NULL. All cells are ASCII but for labels. */
 extern const cmp_column cmp_quality_columns[], cmp_speed_columns[];
 
+void cmp_format_loss(const cmp_spread *spread, char *cell);     /* "0.123 (0.120-0.125)" */
+void cmp_format_accuracy(const cmp_spread *spread, char *cell); /* in per cent */
+
 /* What to know before reading the tables, one line each; 0 when there is no further one. */
 enum { CMP_NOTE = 400 };
 int cmp_get_note(const comparison *c, const cmp_statistics *statistics, int index,

@@ -50,8 +50,9 @@ static void put_run(FILE *f, const comparison *c, const cmp_run *run)
             kept ? run->n_held_out : 0);
 }
 
-static opt_status write_runs(FILE *f, const comparison *c, opt_error *error)
+static opt_status write_runs(FILE *f, const comparison *c, const char *folder, opt_error *error)
 {
+    (void)folder;
     (void)error;
     fputs(RUNS_HEADER "\n", f);
     for (int i = 0; i < c->n_runs; i++)
@@ -69,8 +70,9 @@ static void put_point(FILE *f, const cmp_run *run, const char *kind, long batch,
     fputc('\n', f);
 }
 
-static opt_status write_curves(FILE *f, const comparison *c, opt_error *error)
+static opt_status write_curves(FILE *f, const comparison *c, const char *folder, opt_error *error)
 {
+    (void)folder;
     (void)error;
     fputs(CURVES_HEADER "\n", f);
     for (int i = 0; i < c->n_runs; i++) {
@@ -89,8 +91,9 @@ static opt_status write_curves(FILE *f, const comparison *c, opt_error *error)
     return OPT_OK;
 }
 
-static opt_status write_times(FILE *f, const comparison *c, opt_error *error)
+static opt_status write_times(FILE *f, const comparison *c, const char *folder, opt_error *error)
 {
+    (void)folder;
     (void)error;
     fputs(TIMES_HEADER "\n", f);
     for (int i = 0; i < c->n_times; i++) {
@@ -134,8 +137,9 @@ static void put_summary(FILE *f, const cmp_summary *s)
     fputc('\n', f);
 }
 
-static opt_status write_summary(FILE *f, const comparison *c, opt_error *error)
+static opt_status write_summary(FILE *f, const comparison *c, const char *folder, opt_error *error)
 {
+    (void)folder;
     cmp_statistics statistics;
     opt_status status = cmp_make_statistics(c, &statistics, error);
     if (status != OPT_OK) return status;
@@ -145,8 +149,9 @@ static opt_status write_summary(FILE *f, const comparison *c, opt_error *error)
     return OPT_OK;
 }
 
-static opt_status write_text(FILE *f, const comparison *c, opt_error *error)
+static opt_status write_text(FILE *f, const comparison *c, const char *folder, opt_error *error)
 {
+    (void)folder;
     cmp_statistics statistics;
     opt_status status = cmp_make_statistics(c, &statistics, error);
     if (status != OPT_OK) return status;
@@ -170,7 +175,7 @@ opt_status cmp_write_file(const comparison *c, const char *folder, const char *n
     if (!path) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", name);
     atomic_file file;
     opt_status status = atomic_open(&file, path, error);
-    if (status == OPT_OK) status = write(file.stream, c, error);
+    if (status == OPT_OK) status = write(file.stream, c, folder, error);
     if (status == OPT_OK) status = atomic_sync(&file, error);
     if (status == OPT_OK) status = atomic_commit(&file, error);
     if (status != OPT_OK) atomic_abandon(&file);

@@ -25,7 +25,9 @@
 /* "folder/name", to be freed; NULL without memory. */
 char *cmp_join(const char *folder, const char *name);
 
-typedef opt_status cmp_writer(FILE *stream, const comparison *c, opt_error *error);
+/* folder: where the file will be. */
+typedef opt_status cmp_writer(FILE *stream, const comparison *c, const char *folder,
+                              opt_error *error);
 
 /* Writes folder/name whole or not at all. */
 opt_status cmp_write_file(const comparison *c, const char *folder, const char *name,
