@@ -3,24 +3,36 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include "darknet_private.h"
 #include "random_stream.h"
 
 /* After so many updates in a row with gradients that are no numbers, the network is lost. */
-enum { MOST_BAD_UPDATES = 100 };
+enum { MOST_BAD_UPDATES = 100, STATUS_DIVERGED = 3 };
+
+static _Noreturn void end_with(int status, const char *format, va_list args)
+{
+    fflush(stdout);
+    fputs("darknet: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    fflush(stderr);
+    _exit(status); /* loading threads may be running: nothing is torn down under them */
+}
 
 void hook_die(const char *format, ...)
 {
     va_list args;
-    fflush(stdout);
-    fputs("darknet: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    fflush(stderr);
-    _exit(1); /* loading threads may be running: nothing is torn down under them */
+    end_with(1, format, args);
+}
+
+void hook_end(int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    end_with(status, format, args);
 }
 
 void *hook_alloc(size_t count, size_t bytes)
@@ -84,6 +96,15 @@ static void warn_of_sidecar(const network *net, const char *weights)
     free(sidecar);
 }
 
+/* Those that are trained. */
+static size_t count_parameters(const tensor_table *table)
+{
+    size_t count = 0;
+    for (int k = 0; k < table->n; k++)
+        if (table->tensors[k].lr_scale != 0) count += table->tensors[k].n;
+    return count;
+}
+
 static void describe(network *net, const char *weights, int clear)
 {
     struct darknet_hook *hook = net->hook;
@@ -92,7 +113,8 @@ static void describe(network *net, const char *weights, int clear)
         printf("Optimizer: %s", settings->rule);
         if (settings->model) printf(", model %s", settings->model);
         if (settings->rate > 0) printf(", rate %g", settings->rate);
-        printf(", %.1f MB of state\n", (double)opt_state_bytes(hook->opt) / 1e6);
+        printf(", %zu bytes of state, %zu parameters\n", opt_state_bytes(hook->opt),
+               count_parameters(&hook->table));
     }
     printf("Seed: %llu\n", (unsigned long long)net->seed);
     if (!weights || !*weights) return;
@@ -146,10 +168,17 @@ static void watch(network *net, const opt_step_report *report)
                 "as 0\n", hook_batch_number(net), report->non_finite,
                 hook->table.tensors[report->first_bad_tensor].name);
     if (hook->bad_updates >= MOST_BAD_UPDATES)
-        hook_die("batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
+        hook_end(STATUS_DIVERGED, "batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
                  "the network has diverged; the last saved weights are intact",
                  hook_batch_number(net), hook->bad_updates,
                  hook->table.tensors[report->first_bad_tensor].name);
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 int hook_update(network *net)
@@ -162,16 +191,47 @@ int hook_update(network *net)
     for (int k = 0; k < hook->table.n; k++)
         if (hook->table.clear[k])
             memset(hook->table.tensors[k].grad, 0, hook->table.tensors[k].n * sizeof(float));
-    opt_step(hook->opt, hook_rate_ratio(net), &report);
+    const float ratio = hook_rate_ratio(net);
+    const double start = seconds_now();
+    opt_step(hook->opt, ratio, &report);
+    hook->update_seconds += seconds_now() - start;
     watch(net, &report);
     return 1;
+}
+
+/* --- measuring --- */
+
+void hook_begin_measuring(network *net)
+{
+    struct darknet_hook *hook = net->hook;
+    if (hook->opt) opt_true_params(hook->opt);
+    hook->states = list_recurrent_states(net);
+    hook->kept_states = hook_alloc((size_t)hook->states.n + 1, sizeof(*hook->kept_states));
+    for (int i = 0; i < hook->states.n; i++) {
+        const opt_blob *state = &hook->states.items[i];
+        hook->kept_states[i] = hook_alloc(state->bytes, 1);
+        memcpy(hook->kept_states[i], state->data, state->bytes);
+    }
+}
+
+void hook_end_measuring(network *net)
+{
+    struct darknet_hook *hook = net->hook;
+    for (int i = 0; i < hook->states.n; i++) {
+        memcpy(hook->states.items[i].data, hook->kept_states[i], hook->states.items[i].bytes);
+        free(hook->kept_states[i]);
+    }
+    free(hook->kept_states);
+    hook->kept_states = NULL;
+    free_blobs(&hook->states);
+    if (hook->opt) opt_attended_params(hook->opt);
 }
 
 void hook_free(network *net)
 {
     struct darknet_hook *hook = net->hook;
     if (!hook) return;
-    close_log(net);
+    close_logs(net);
     opt_free(hook->opt);
     free_tensors(&hook->table);
     free_blobs(&hook->kept);

@@ -2,7 +2,8 @@
  * complete or absent. Only src/darknet_*.c include darknet.h; they do not know which rule runs.
  *
  * These functions are called from Darknet's own commands, so, unlike the library, they end the
- * program on an error that the user must mend: one line on stderr, exit status 1. */
+ * program on an error that the user must mend: one line on stderr, exit status 1; 3 when a training has
+ * diverged (the gradients of 100 updates in a row were not finite), and only then. */
 #ifndef DARKNET_HOOK_H
 #define DARKNET_HOOK_H
 
@@ -26,8 +27,20 @@ int hook_resumed(const network *net);
 void hook_keep(network *net, const char *name, void *data, size_t bytes);
 
 /* After each batch: a row of optimizer_log=; nothing without that option. loss is the batch's,
- * average the smoothed one that is printed, seconds since the last batch. */
+ * average the smoothed one that is printed, seconds what its forward and backward passes and the update
+ * took; the row says beside it what the optimizer took of them (0 without optimizer=). */
 void hook_log(network *net, float loss, float average, double seconds);
+
+/* Around forward passes on images that are not trained on: the network holds the true parameters; its
+ * recurrent states (on a CPU) may be changed. Afterwards both are again what they were, to the bit. */
+void hook_begin_measuring(network *net);
+void hook_end_measuring(network *net);
+
+/* After hook_start_training: opens a table of measurements and drops the rows of batches that the
+ * weights have not seen, as optimizer_log= does. Returns the batch of the last row kept, -1: none. */
+long hook_open_valid_log(network *net, const char *path);
+/* A row of it; nothing when it is not open. loss in nats an image, accuracy from 0 to 1. */
+void hook_log_valid(network *net, int images, double loss, double accuracy, double seconds);
 
 /* --- for the host's parser.c and network.c --- */
 

@@ -24,6 +24,12 @@ typedef struct {
     int *clear; /* [n] frozen, but the backward pass reaches it: its gradient is to be zeroed */
 } tensor_table;
 
+typedef enum { TABLE_BATCHES, TABLE_HELD_OUT } table_id;
+typedef struct {
+    FILE *stream; /* NULL: not wanted */
+    char *path;
+} run_table;
+
 struct darknet_hook {
     char *cfg;
     cfg_option optimizer, model, rate, seed, log_path;
@@ -33,12 +39,16 @@ struct darknet_hook {
     blob_list kept; /* hook_keep */
     int resumed;
     size_t surplus_bytes; /* of the file that was loaded last */
-    FILE *log;
+    run_table log, valid_log;
+    double update_seconds; /* that the optimizer has taken since the last row of the log */
+    blob_list states;      /* while measuring: the network's recurrent states, */
+    char **kept_states;    /* and copies of what they held */
     int bad_updates; /* consecutive updates with non-finite gradients */
 };
 
-/* One line on stderr, exit status 1. */
+/* One line on stderr and the end of the program, with exit status 1 or another one. */
 _Noreturn void hook_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void hook_end(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* malloc'ed memory, zeroed, or the end of the program. */
 void *hook_alloc(size_t count, size_t bytes);
 char *hook_copy(const char *text);
@@ -67,6 +77,8 @@ const char *layer_name(LAYER_TYPE type);
  * dontloadscales or flipped, and gradients of an update that is under way. The arrays are the network's;
  * free with free_blobs. */
 blob_list list_beside_weights(network *net, const tensor_table *table);
+/* The states of recurrent layers alone. */
+blob_list list_recurrent_states(network *net);
 void add_blob(blob_list *list, const char *name, void *data, size_t bytes);
 void free_blobs(blob_list *list);
 int has_layer(const network *net, LAYER_TYPE type);
@@ -84,6 +96,6 @@ int resume_from(network *net, const char *weights);
 
 /* --- darknet_log.c --- */
 void open_log(network *net);
-void close_log(network *net);
+void close_logs(network *net);
 
 #endif

@@ -215,6 +215,13 @@ static void add_carried(blob_list *list, int i, layer *l)
     }
 }
 
+blob_list list_recurrent_states(network *net)
+{
+    blob_list list = {0};
+    for (int i = 0; i < net->n; i++) add_carried(&list, i, &net->layers[i]);
+    return list;
+}
+
 blob_list list_beside_weights(network *net, const tensor_table *table)
 {
     blob_list list = {0};

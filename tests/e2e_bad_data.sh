@@ -164,17 +164,22 @@ printf 'train=batches\n' >cifar.data
 { net width=32 height=32; printf '%s\n' '[connected]' output=10 activation=linear '[softmax]'; } |
     sed '/^width=16$/d; /^height=16$/d' >cifar.cfg
 accepted cifar train cifar.cfg -data cifar.data
-refused 'net.cfg takes 768 inputs .* 3072' cifar train net.cfg -data cifar.data
-sed 's/^output=10/output=9/' cifar.cfg >nine.cfg
-refused 'nine.cfg has 9 outputs, CIFAR-10 has 10 classes' cifar train nine.cfg -data cifar.data
-refused 'data_batch_1.bin' cifar train cifar.cfg
+refused 'data_batch_1.bin: found 3073 bytes, expected a number of records of 769 (a label and 768 values)' \
+    cifar train net.cfg -data cifar.data
+sed 's/^output=10/output=7/' cifar.cfg >seven.cfg
+refused 'data_batch_1.bin: record 0 is of class 7, expected 0 to 6' cifar train seven.cfg -data cifar.data
+sed 's/^output=10/output=257/' cifar.cfg >many.cfg
+refused 'many.cfg has 257 outputs, expected 1 to 256' cifar train many.cfg -data cifar.data
+refused 'cifar-10-batches-bin' cifar train cifar.cfg
 head -c 3000 /dev/zero >>batches/data_batch_3.bin
 refused 'data_batch_3.bin: found 6073 bytes, expected a number of records of 3073' cifar train cifar.cfg \
     -data cifar.data
 { printf '\12'; head -c 3072 /dev/zero; } >batches/data_batch_3.bin
 refused 'data_batch_3.bin: record 0 is of class 10, expected 0 to 9' cifar train cifar.cfg -data cifar.data
-rm batches/data_batch_3.bin
-refused 'data_batch_3.bin' cifar train cifar.cfg -data cifar.data
+rm batches/data_batch_3.bin # there may be any number
+accepted cifar train cifar.cfg -data cifar.data
+rm batches/data_batch_*.bin
+refused 'batches: there is no data_batch_\*.bin' cifar train cifar.cfg -data cifar.data
 
 # --- text ---
 rnn() { # INPUTS OUTPUTS

@@ -34,6 +34,14 @@ rm -rf backup/*
 [ "$(sed -n 's/^\([0-9]*\), .* \([0-9]*\) images.*/\1 \2/p' out | head -n 1)" = '4 16' ] ||
     wrong "after 13 images comes $(grep -m 1 avg out)"
 
+# --- a network that is lost ---
+{ net optimizer=sgd; classifier_layers; } | sed 's/^learning_rate=.*/learning_rate=1e30/; s/^max_batches=.*/max_batches=200/' >lost.cfg
+status=0
+"$darknet" classifier train train.data lost.cfg >out 2>err || status=$?
+[ "$status" = 3 ] || wrong "exit status $status instead of 3 from a training that diverged"
+tail -n 1 err | grep -qE '^darknet: batch 1[0-9][0-9]: the gradients of 100 updates in a row .* has diverged' ||
+    wrong "does not say that it diverged: $(tail -n 1 err)"
+
 # --- signals ---
 sed 's/^max_batches=.*/max_batches=1000000/' net.cfg >long.cfg
 sed -i '/^save_every=/d' train.data

@@ -156,19 +156,26 @@ static inline void mute(void)
     if (__sanitizer_set_report_fd) __sanitizer_set_report_fd((void *)(intptr_t)muted[1]);
 }
 
-/* The cfg, which begins with [net], is written to a temporary file and parsed. */
+/* A cfg in a file without a name: nothing stays behind when the host ends the program meanwhile. */
+static inline network *parse_text(const char *first, const char *rest)
+{
+    char path[64] = "/tmp/host-network-XXXXXX";
+    int file = mkstemp(path);
+    unlink(path);
+    if (file < 0 || dprintf(file, "%s%s", first, rest) < 0) abort();
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+    gpu_index = -1;
+    network *net = parse_network_cfg(path);
+    close(file);
+    return net;
+}
+
+/* text begins with [net]. */
 static inline network *network_from_text(const char *text)
 {
-    char path[] = "/tmp/host-network-XXXXXX";
-    int file = mkstemp(path);
-    FILE *stream = fdopen(file, "w");
-    fprintf(stream, "[net]\nseed=1\n%s", strchr(text, '\n') + 1);
-    fclose(stream);
-    gpu_index = -1;
     mute();
-    network *net = parse_network_cfg(path);
+    network *net = parse_text("[net]\nseed=1\n", strchr(text, '\n') + 1);
     unmute();
-    unlink(path);
     net->train = 1;
     return net;
 }

@@ -8,7 +8,9 @@
 #include <cmocka.h>
 
 #include "darknet_hook.h"
+#include "held_out.h"
 #include "host_network.h"
+#include "option_list.h"
 #include "parser.h"
 #include "safetensors.h"
 
@@ -297,6 +299,137 @@ static void test_batchnorm_deploys(void **state)
     release(deployed);
 }
 
+/* --- held-out images --- */
+
+enum { HELD = 7 }; /* in batches of 4 */
+
+static held_out *hold_out(network *net, data *d)
+{
+    random_stream stream;
+    random_stream_start(&stream, 11, STREAM_OTHER, 0);
+    list *options = make_list();
+    option_insert(options, "valid_every", "1");
+    d->X = make_matrix(HELD, net->inputs);
+    d->y = make_matrix(HELD, net->truths);
+    for (int i = 0; i < HELD; i++) {
+        for (int j = 0; j < net->inputs; j++) d->X.vals[i][j] = uniform(&stream, -1, 1);
+        d->y.vals[i][i % net->truths] = 1;
+    }
+    held_out *h = hold_out_data("test.data", options, net, *d);
+    free_list_contents(options);
+    free_list(options);
+    return h;
+}
+
+/* The same of the weights that were saved, an image at a time: the cross-entropy from the probabilities, or
+ * the cost of the last layer. */
+static void measure_saved(const char *cfg, const char *path, data d, int cross_entropy, double *loss,
+                          double *accuracy)
+{
+    network *net = network_from_text(cfg);
+    mute();
+    load_weights(net, (char *)path);
+    unmute();
+    set_batch_network(net, 1);
+    *loss = *accuracy = 0;
+    for (int i = 0; i < HELD; i++) {
+        reset_network_state(net, 0);
+        memcpy(net->input, d.X.vals[i], (size_t)net->inputs * sizeof(float));
+        memcpy(net->truth, d.y.vals[i], (size_t)net->truths * sizeof(float));
+        net->train = 0;
+        mute();
+        forward_network(net);
+        unmute();
+        *loss += cross_entropy ? -log((double)net->output[i % net->truths]) : (double)*net->cost;
+        *accuracy += max_index(net->output, net->outputs) == i % net->truths;
+    }
+    *loss /= HELD;
+    *accuracy /= HELD;
+    release(net);
+}
+
+/* Measured after every update or never: the same bits; and what is measured is what a save gives. */
+static void check_measuring(const char *cfg, int cross_entropy)
+{
+    const char *path = path_in("resume.weights");
+    volatile sig_atomic_t stop = 0;
+    data d = {0};
+    double loss = 0, accuracy = 0, want_loss, want_accuracy;
+    network *plain = trained(cfg, 8), *net = trained(cfg, 0);
+    held_out *h = hold_out(net, &d);
+    for (int i = 0; i < 8; i++) {
+        train(net, i, i + 1);
+        mute();
+        assert_int_equal(measure_network(net, h, &stop, &loss, &accuracy), 1);
+        unmute();
+    }
+    assert_true(difference(plain, net) == 0);
+    float outputs[2][12];
+    predict(plain, outputs[0]);
+    predict(net, outputs[1]);
+    assert_memory_equal(outputs[0], outputs[1], sizeof outputs[0]); /* also the rolling statistics */
+    save(net, path);
+    measure_saved(cfg, path_in("resume.weights"), d, cross_entropy, &want_loss, &want_accuracy);
+    print_message("loss %.9g, accuracy %.3g; expected %.9g, %.3g\n", loss, accuracy, want_loss,
+                  want_accuracy);
+    assert_true(fabs(loss - want_loss) < 2e-5 * (1 + fabs(want_loss)));
+    assert_true(accuracy == want_accuracy);
+    stop = 1;
+    assert_int_equal(measure_network(net, h, &stop, &loss, &accuracy), 0);
+    assert_true(difference(plain, net) == 0);
+    free_held_out(h);
+    free_data(d);
+    release(plain);
+    release(net);
+}
+
+static void test_measuring(void **state)
+{
+    (void)state;
+    char cfg[2048], model[256];
+    write_attention_model(path_in("attention.safetensors"));
+    snprintf(model, sizeof model, "optimizer=hrnn\noptimizer_weights=%s\n", path_in("attention.safetensors"));
+    const char *const options[] = {"", "optimizer=sgd\n", "optimizer=hrnn\n", model};
+    for (int i = 0; i < 4; i++) {
+        snprintf(cfg, sizeof cfg, NET("%slearning_rate=.05") BODY, options[i]);
+        check_measuring(cfg, 1);
+    }
+#define SMALL "[connected]\noutput=6\nactivation=tanh\n[dropout]\nprobability=.3\n[connected]\noutput=3\n"
+    check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "activation=linear\n[logistic]\n", 0);
+    check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "activation=linear\n[cost]\n", 0);
+    static const char *const recurrent[] = {
+        "[rnn]\noutput=5\nhidden=4\nbatch_normalize=1\nactivation=tanh\n", "[gru]\noutput=5\n",
+        "[lstm]\noutput=5\n"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(cfg, sizeof cfg, NET("%slearning_rate=.01") "%s[connected]\noutput=3\nactivation=linear\n"
+                 "[softmax]\n", model, recurrent[i]);
+        check_measuring(cfg, 1);
+    }
+}
+
+/* A probability too small for a float has a loss all the same. */
+static void test_sure_and_wrong(void **state)
+{
+    (void)state;
+    volatile sig_atomic_t stop = 0;
+    data d = {0};
+    double loss, accuracy;
+    network *net = network_from_text(NET("") "[connected]\noutput=3\nactivation=linear\n[softmax]\n");
+    held_out *h = hold_out(net, &d);
+    layer *l = &net->layers[0];
+    memset(l->weights, 0, (size_t)(l->inputs * l->outputs) * sizeof(float));
+    l->biases[0] = 500;
+    assert_int_equal(measure_network(net, h, &stop, &loss, &accuracy), 1);
+    assert_true(accuracy == 3. / 7); /* classes 0 1 2 0 1 2 0 */
+    assert_true(fabs(loss - 500 * 4. / 7) < 1e-9);
+    l->biases[1] = NAN;
+    assert_int_equal(measure_network(net, h, &stop, &loss, &accuracy), 1);
+    assert_true(isnan(loss));
+    free_held_out(h);
+    free_data(d);
+    release(net);
+}
+
 static int make_folder_(void **state)
 {
     (void)state;
@@ -321,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_sgd_is_the_hosts), cmocka_unit_test(test_learning_rate_does_not_count),
         cmocka_unit_test(test_policies),         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_resume),           cmocka_unit_test(test_batchnorm_deploys),
+        cmocka_unit_test(test_measuring),        cmocka_unit_test(test_sure_and_wrong),
     };
     return cmocka_run_group_tests(tests, make_folder_, remove_folder);
 }

@@ -239,13 +239,7 @@ static int status_of(const char *cfg, const float *truth, int n)
     if (!child) {
         if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout)) _exit(9);
         muted[0] = -1;
-        char path[] = "/tmp/host-network-XXXXXX";
-        FILE *stream = fdopen(mkstemp(path), "w");
-        fputs(cfg, stream);
-        fclose(stream);
-        gpu_index = -1;
-        network *net = parse_network_cfg(path);
-        unlink(path);
+        network *net = parse_text("", cfg);
         if (truth) memcpy(net->truth, truth, sizeof *truth * (size_t)n);
         net->train = 1;
         forward_network(net);
