@@ -164,7 +164,7 @@ printf 'train=batches\n' >cifar.data
 { net width=32 height=32; printf '%s\n' '[connected]' output=10 activation=linear '[softmax]'; } |
     sed '/^width=16$/d; /^height=16$/d' >cifar.cfg
 accepted cifar train cifar.cfg -data cifar.data
-refused 'data_batch_1.bin: found 3073 bytes, expected a number of records of 769 (a label and 768 values)' \
+refused 'data_batch_1.bin: found 3073 bytes, expected a number of records of 769 .a label and 768 values' \
     cifar train net.cfg -data cifar.data
 sed 's/^output=10/output=7/' cifar.cfg >seven.cfg
 refused 'data_batch_1.bin: record 0 is of class 7, expected 0 to 6' cifar train seven.cfg -data cifar.data

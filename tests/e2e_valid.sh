@@ -30,7 +30,7 @@ same_training() {
     for file in "$1"/backup/*; do cmp "$file" "$2/backup/${file##*/}" || wrong "$2: other ${file##*/} than $1"; done
 }
 value() { awk -F, -v batch="$1" -v column="$2" '$1 == batch { print $column }' "${3:-valid.csv}"; }
-batches() { sed 1d "${1:-valid.csv}" | cut -d , -f 1 | tr '\n' ' '; }
+batches() { sed 1d valid.csv | cut -d , -f 1 | tr '\n' ' '; }
 
 # --- bits, and the figures of `classifier valid` ---
 with plain
@@ -53,6 +53,19 @@ for optimizer in '' optimizer=hrnn; do
         wrong "loss $(value 5 3), but by the probabilities $loss"
 done
 
+cut -d , -f 1-4 valid.csv >whole
+
+# --- random=1 trains on other sizes than it is measured on ---
+{ net optimizer=adam optimizer_log=log.csv random=1; classifier_layers; } |
+    sed '/^\[dropout\]/d; /^probability/d; s/^max_batches=.*/max_batches=2/; s/^batch=.*/batch=2/' >sizes.cfg
+run plain-sizes classifier train plain.data sizes.cfg
+run measured-sizes classifier train measured.data sizes.cfg
+same_training plain-sizes measured-sizes
+[ "$(sed -n '/^Resizing/{n;p}' out | head -n 1)" -gt 16 ] || wrong 'random=1 did not change the size'
+"$darknet" classifier valid measured.data sizes.cfg measured-sizes/backup/sizes.weights >out 2>err
+top=$(sed -n 's/^Accuracy on 7 images: top 1: \([0-9.]*\),.*/\1/p' out)
+[ "$(printf %.6f "$(value 2 4)")" = "$top" ] || wrong "random=1: accuracy $(value 2 4), but \`valid\` says $top"
+
 # --- a part of the images: 0, 2 and 4 of 7 ---
 with part valid_every=5 valid_log=part.csv valid_images=3
 run part classifier train part.data net.cfg
@@ -64,7 +77,6 @@ run three classifier train three.data net.cfg
 [ "$(cut -d , -f 1-4 part.csv)" = "$(cut -d , -f 1-4 three.csv)" ] || wrong 'valid_images=3 takes other images'
 
 # --- a resume, also from a batch that was not measured: one table, that of a whole run ---
-cut -d , -f 1-4 valid.csv >whole
 sed -i 's/^valid_every=.*/&\nsave_every=1/' measured.data
 mkdir short
 for stop in 3 4; do
@@ -84,7 +96,13 @@ cut -d , -f 1-4 valid.csv | cmp - whole || wrong "a fresh start leaves the table
 
 
 # --- cifar: records of 28x28 with one channel, of another size than CIFAR-10's ---
-record() { printf "\\$(printf %03o "$1")"; LC_ALL=C awk -v p="$2" 'BEGIN { for (i = 0; i < 784; ++i) printf "%c", 1 + (i * p) % 90 }'; }
+# record CLASS PHASE: 785 bytes
+record() {
+    LC_ALL=C awk -v class="$1" -v phase="$2" 'BEGIN {
+        printf "%c", class + 0
+        for (i = 0; i < 784; ++i) printf "%c", 1 + (i * phase) % 90
+    }'
+}
 mkdir -p digits
 for b in 1 2 10; do for i in 0 1 2 3; do record $(((b + i) % 10)) $((b * i + 1)); done >digits/data_batch_$b.bin; done
 for i in 0 1 2 3 4 5 6; do record "$i" $((i + 2)); done >digits/test_batch.bin
@@ -172,7 +190,8 @@ fi
 
 # --- classifier check ---
 with check
-"$darknet" classifier check check.data >out 2>err && [ ! -s out ] || wrong "check finds fault with good images: $(cat out)"
+"$darknet" classifier check check.data >out 2>err || wrong 'check fails on good images'
+[ ! -s out ] || wrong "check finds fault with good images: $(cat out)"
 head -c 20 images/0001_pear.ppm >images/broken_pear.ppm
 : >images/empty_apple.ppm
 { sed -n 1,3p train.list; printf '%s\n' "$PWD/images/broken_pear.ppm" "$PWD/images/empty_apple.ppm" /nowhere_pear.ppm

@@ -407,6 +407,47 @@ static void test_measuring(void **state)
     }
 }
 
+/* Images of a list that do not stay in memory give the same figures as those that do. */
+static void test_list_too_long_for_memory(void **state)
+{
+    (void)state;
+    volatile sig_atomic_t stop = 0;
+    double loss[3], accuracy[3];
+    char list_path[128], image[5][160];
+    char *labels[] = {"cat", "dog", "eel"};
+    snprintf(list_path, sizeof list_path, "%s", path_in("held.list"));
+    FILE *list_file = fopen(list_path, "w");
+    for (int i = 0; i < 5; i++) {
+        snprintf(image[i], sizeof image[i], "%s.%d.%s", list_path, i, labels[i % 3]);
+        fprintf(list_file, "%s\n", image[i]);
+        FILE *file = fopen(image[i], "w");
+        fprintf(file, "P5\n8 6\n255\n");
+        for (int p = 0; p < 48; p++) fputc(p * (i + 2) % 251, file);
+        fclose(file);
+    }
+    fclose(list_file);
+    network *net = network_from_text("[net]\nbatch=2\nwidth=6\nheight=6\nchannels=1\n"
+                                     "[connected]\noutput=3\nactivation=linear\n[softmax]\n");
+    list *options = make_list();
+    option_insert(options, "valid_every", "1");
+    option_insert(options, "valid", list_path);
+    held_out *h = hold_out_list("test.data", options, net, labels, 3);
+    assert_int_equal(h->n, 5);
+    for (int i = 0; i < 3; i++) {
+        h->keep = i > 0; /* the second measurement loads what the third finds */
+        assert_int_equal(measure_network(net, h, &stop, loss + i, accuracy + i), 1);
+        assert_true(!h->images[4] == !i);
+        assert_true(loss[i] == loss[0] && accuracy[i] == accuracy[0]);
+    }
+    assert_true(loss[0] > 0);
+    free_held_out(h);
+    free_list_contents(options);
+    free_list(options);
+    for (int i = 0; i < 5; i++) unlink(image[i]);
+    unlink(list_path);
+    release(net);
+}
+
 /* A probability too small for a float has a loss all the same. */
 static void test_sure_and_wrong(void **state)
 {
@@ -455,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_policies),         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_resume),           cmocka_unit_test(test_batchnorm_deploys),
         cmocka_unit_test(test_measuring),        cmocka_unit_test(test_sure_and_wrong),
+        cmocka_unit_test(test_list_too_long_for_memory),
     };
     return cmocka_run_group_tests(tests, make_folder_, remove_folder);
 }
