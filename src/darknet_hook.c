@@ -168,7 +168,8 @@ static void watch(network *net, const opt_step_report *report)
                 "as 0\n", hook_batch_number(net), report->non_finite,
                 hook->table.tensors[report->first_bad_tensor].name);
     if (hook->bad_updates >= MOST_BAD_UPDATES)
-        hook_end(STATUS_DIVERGED, "batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
+        hook_end(STATUS_DIVERGED,
+                 "batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
                  "the network has diverged; the last saved weights are intact",
                  hook_batch_number(net), hook->bad_updates,
                  hook->table.tensors[report->first_bad_tensor].name);

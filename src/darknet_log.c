@@ -1,4 +1,4 @@
-/* The tables of a training: one row a batch or a measurement, flushed, one clean curve across resumes. */
+/* The tables of a training: one row a batch or a measurement, flushed, clean across resumes. */
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -15,8 +15,8 @@ static const struct table_kind {
     [TABLE_HELD_OUT] = {"a valid_log=", "batch,images,loss,accuracy,seconds\n"},
 };
 
-/* Copies the rows of batches up to `last`, whole lines only, none when last is 0 (a measurement of other
- * starting weights); returns the last one's batch, or -1. */
+/* Copies the rows of batches up to `last`, whole lines only, none when last is 0 (a measurement of
+ * other starting weights); returns the last one's batch, or -1. */
 static long copy_rows(FILE *from, FILE *to, size_t last, const struct table_kind *kind,
                       const char *path)
 {
@@ -121,7 +121,8 @@ void hook_log_valid(network *net, int images, double loss, double accuracy, doub
 {
     const run_table *table = &net->hook->valid_log;
     if (!table->stream) return;
-    write_row(table, "%zu,%d,%.9g,%.9g,%g\n", hook_batch_number(net), images, loss, accuracy, seconds);
+    write_row(table, "%zu,%d,%.9g,%.9g,%g\n", hook_batch_number(net), images, loss, accuracy,
+              seconds);
 }
 
 static void close_table(run_table *table)

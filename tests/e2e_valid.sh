@@ -95,6 +95,25 @@ run again classifier train measured.data net.cfg # afresh: the old rows go
 cut -d , -f 1-4 valid.csv | cmp - whole || wrong "a fresh start leaves the table $(cat valid.csv)"
 
 
+# --- a signal while it measures: stopped at once, saved, measured after the resume ---
+awk '{ line[NR] = $0 } END { for (i = 0; i < 6000; ++i) for (j = 1; j <= NR; ++j) print line[j] }' held.list >long.list
+with long valid_every=3 valid_log=long.csv
+sed -i 's/^valid=.*/valid=long.list/' long.data
+rm -rf backup
+: >out
+"$darknet" classifier train long.data net.cfg >out 2>err &
+process=$!
+for ((i = 0; i < 300; ++i)); do if [ -s long.csv ]; then break; fi; sleep .02; done
+kill -TERM $process
+status=0
+wait $process || status=$?
+[ "$status" = 143 ] || wrong "exit status $status instead of 143: $(tail -n 1 err)"
+grep -q '^Stopped after batch 0; .* backup/net.backup$' out || wrong "does not say where to resume: $(tail -n 1 out)"
+[ "$(wc -l <long.csv)" = 1 ] || wrong 'half a measurement is in the table'
+cp long.csv valid.csv
+"$darknet" classifier train measured.data net.cfg backup/net.backup >out 2>err || wrong "resume: $(tail -n 1 err)"
+cut -d , -f 1-4 valid.csv | cmp - whole || wrong "after a stop while measuring the table is $(cat valid.csv)"
+
 # --- cifar: records of 28x28 with one channel, of another size than CIFAR-10's ---
 # record CLASS PHASE: 785 bytes
 record() {
@@ -168,7 +187,11 @@ grep -v '^valid=' train.data >bad.data
 echo valid_every=1 >>bad.data
 refused 'bad.data: valid_every= needs valid=' classifier train bad.data net.cfg
 sed 's/apple/plum/' held.list >plum.list
-bad_list() { with bad valid_every=1; sed -i "s/^valid=.*/valid=$2/" bad.data; refused "$1" classifier train bad.data net.cfg; }
+bad_list() {  # PATTERN LIST
+    with bad valid_every=1
+    sed -i "s/^valid=.*/valid=$2/" bad.data
+    refused "$1" classifier train bad.data net.cfg
+}
 bad_list 'nowhere.list' nowhere.list
 bad_list 'plum.list:1: .*plum' plum.list
 mkdir other && cp images/0000_apple.ppm other/0000.ppm && echo "$PWD/other/0000.ppm" >other.list

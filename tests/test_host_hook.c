@@ -321,8 +321,8 @@ static held_out *hold_out(network *net, data *d)
     return h;
 }
 
-/* The same of the weights that were saved, an image at a time: the cross-entropy from the probabilities, or
- * the cost of the last layer. */
+/* The same of the weights that were saved, an image at a time: the cross-entropy from the
+ * probabilities, or the cost of the last layer. */
 static void measure_saved(const char *cfg, const char *path, data d, int cross_entropy, double *loss,
                           double *accuracy)
 {
@@ -388,21 +388,24 @@ static void test_measuring(void **state)
     (void)state;
     char cfg[2048], model[256];
     write_attention_model(path_in("attention.safetensors"));
-    snprintf(model, sizeof model, "optimizer=hrnn\noptimizer_weights=%s\n", path_in("attention.safetensors"));
+    snprintf(model, sizeof model, "optimizer=hrnn\noptimizer_weights=%s\n",
+             path_in("attention.safetensors"));
     const char *const options[] = {"", "optimizer=sgd\n", "optimizer=hrnn\n", model};
     for (int i = 0; i < 4; i++) {
         snprintf(cfg, sizeof cfg, NET("%slearning_rate=.05") BODY, options[i]);
         check_measuring(cfg, 1);
     }
-#define SMALL "[connected]\noutput=6\nactivation=tanh\n[dropout]\nprobability=.3\n[connected]\noutput=3\n"
-    check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "activation=linear\n[logistic]\n", 0);
-    check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "activation=linear\n[cost]\n", 0);
+#define SMALL                                                                                      \
+    "[connected]\noutput=6\nactivation=tanh\n[dropout]\nprobability=.3\n[connected]\noutput=3\n"     \
+    "activation=linear\n"
+    check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "[logistic]\n", 0);
+    check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "[cost]\n", 0);
     static const char *const recurrent[] = {
         "[rnn]\noutput=5\nhidden=4\nbatch_normalize=1\nactivation=tanh\n", "[gru]\noutput=5\n",
         "[lstm]\noutput=5\n"};
     for (int i = 0; i < 3; i++) {
-        snprintf(cfg, sizeof cfg, NET("%slearning_rate=.01") "%s[connected]\noutput=3\nactivation=linear\n"
-                 "[softmax]\n", model, recurrent[i]);
+        snprintf(cfg, sizeof cfg, NET("%slearning_rate=.01") "%s[connected]\noutput=3\n"
+                 "activation=linear\n[softmax]\n", model, recurrent[i]);
         check_measuring(cfg, 1);
     }
 }

@@ -5,9 +5,9 @@
 # One curve for each NAME, in the order of first mention, of the loss averaged over N batches (-w;
 # default: a fiftieth of the run), over the loss of each batch in a light tone. A NAME given
 # several times, one CSV a seed, is drawn as the mean of its seeds within a band from the lowest to
-# the highest. The columns of a CSV are batch, images, loss, average, rate, seconds; lines that
+# the highest. The columns of a CSV are batch, images, loss, average, rate, seconds, update; lines that
 # do not start with a number are skipped, and a run cut short counts as far as it goes. -x seconds
-# adds up the last column.
+# adds up that column.
 set -euo pipefail
 
 fail() {
