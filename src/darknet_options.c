@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "darknet_private.h"
+#include "hrnn_model.h"
 #include "list.h"
 #include "option_list.h"
 #include "random_stream.h"
@@ -237,25 +238,11 @@ static void take_own(list *options, struct darknet_hook *hook)
 
 char *find_model(void)
 {
-    static const char *const places[] = {"hrnn.safetensors", "../weights/hrnn.safetensors",
-                                         "../../weights/hrnn.safetensors",
-                                         "../share/darknet-hrnn/hrnn.safetensors"};
-    const char *named = getenv("HRNN_WEIGHTS");
-    char folder[PATH_MAX];
-    if (named && *named) return hook_copy(named);
-    ssize_t length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
-    if (length <= 0) return hook_copy(places[1]);
-    folder[length] = '\0';
-    *(strrchr(folder, '/') + 1) = '\0';
-    char *path = NULL;
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        free(path);
-        path = hook_alloc(strlen(folder) + strlen(places[i]) + 1, 1);
-        sprintf(path, "%s%s", folder, places[i]);
-        if (!access(path, R_OK)) return path;
-    }
-    hook_die("optimizer=hrnn: no model beside the executable (%shrnn.safetensors); name one with "
-             "optimizer_weights= or HRNN_WEIGHTS", folder);
+    opt_error error;
+    char *path = hrnn_model_find("/proc/self/exe", &error);
+    if (!path)
+        hook_die("optimizer=hrnn: %s; name one with optimizer_weights= or HRNN_WEIGHTS", error.message);
+    return path;
 }
 
 static void read_rate(struct darknet_hook *hook)

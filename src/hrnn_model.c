@@ -1,8 +1,11 @@
 #include "hrnn_model.h"
 
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FIELD(field) offsetof(hrnn_model, field)
 #define NORMAL(fan) START_NORMAL, 0.5f / SQRT_##fan
@@ -161,4 +164,22 @@ hrnn_model *hrnn_model_load(const char *path, opt_error *error)
 void hrnn_model_free(hrnn_model *model)
 {
     free(model);
+}
+
+char *hrnn_model_find(const char *program, opt_error *error)
+{
+    static const char *const places[] = {"hrnn.safetensors", "../weights/hrnn.safetensors",
+                                         "../../weights/hrnn.safetensors",
+                                         "../share/darknet-hrnn/hrnn.safetensors"};
+    const char *named = getenv("HRNN_WEIGHTS");
+    char folder[PATH_MAX], path[PATH_MAX + 64];
+    if (named && *named) return strdup(named);
+    if (!realpath(program, folder)) strcpy(folder, "/");
+    strrchr(folder, '/')[1] = '\0';
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        snprintf(path, sizeof(path), "%s%s", folder, places[i]);
+        if (access(path, R_OK) == 0) return strdup(path);
+    }
+    opt_fail(error, OPT_NO_FILE, "no model beside the executable (%s%s)", folder, places[0]);
+    return NULL;
 }

@@ -89,5 +89,8 @@ hrnn_model *hrnn_model_read(const st_file *file, const char *prefix, opt_error *
 /* The same for a path, with prefix "" and metadata format=hrnn-1, initial_lr in [1e-12, 1]. */
 hrnn_model *hrnn_model_load(const char *path, opt_error *error);
 void hrnn_model_free(hrnn_model *model);
+/* Where the model is that nobody named: $HRNN_WEIGHTS, or beside the executable `program`. The caller
+ * frees it; NULL: nowhere (OPT_NO_FILE). */
+char *hrnn_model_find(const char *program, opt_error *error);
 
 #endif
