@@ -1,5 +1,5 @@
-/* Trains one network with several optimizers, learning rates and seeds, each run a darknet of its own,
- * and says which is best: tables, pictures and a page in the folder -out. */
+/* Trains one network with several optimizers, learning rates and seeds, each run a darknet of its
+ * own, and says which is best: tables, pictures and a page in the folder -out. */
 #define _GNU_SOURCE
 #include <argp.h>
 #include <errno.h>
@@ -17,6 +17,7 @@
 #include "compare/net_cfg.h"
 #include "compare/report.h"
 #include "compare/run_folder.h"
+#include "compare/statistics.h"
 #include "compare/sweep.h"
 
 enum { MOST = 64, TTY_SECONDS = 1, LOG_SECONDS = 60 };
@@ -63,31 +64,56 @@ static void check(opt_status status, const opt_error *error)
 /* --- the command line --- */
 
 enum {
-    OPTIMIZERS = 1000, RATES, SEEDS, SCAN_SEEDS, BATCHES, EVERY, VALID_IMAGES, OUT, JOBS, RESUME,
-    BATCH_SIZES, BASELINE, SKIP_BROKEN, DARKNET, REPORT_ONLY
+    OPTIMIZERS = 1000,
+    RATES,
+    SEEDS,
+    SCAN_SEEDS,
+    BATCHES,
+    EVERY,
+    VALID_IMAGES,
+    OUT,
+    JOBS,
+    RESUME,
+    BATCH_SIZES,
+    BASELINE,
+    SKIP_BROKEN,
+    DARKNET,
+    REPORT_ONLY
 };
 
 static const struct argp_option options[] = {
-    {"optimizers", OPTIMIZERS, "LIST", 0, "hrnn, sgd, adam, rmsprop, or NAME=MODEL.safetensors for hrnn "
-     "with another model; default hrnn,sgd,adam,rmsprop", 0},
-    {"rates", RATES, "LIST", 0, "learning rates of those that have one; NAME=LIST: of one (hrnn: "
-     "starting rates, or own); default: half-decades from 1e-5 to 1", 0},
+    {"optimizers", OPTIMIZERS, "LIST", 0,
+     "hrnn, sgd, adam, rmsprop, or NAME=MODEL.safetensors for hrnn "
+     "with another model; default hrnn,sgd,adam,rmsprop",
+     0},
+    {"rates", RATES, "LIST", 0,
+     "learning rates of those that have one; NAME=LIST: of one (hrnn: "
+     "starting rates, or own); default: half-decades from 1e-5 to 1",
+     0},
     {"seeds", SEEDS, "N", 0, "seeds 1 to N; default 3", 0},
-    {"scan-seeds", SCAN_SEEDS, "K", 0, "all rates with seeds 1 to K only, the rest with the best rates, "
-     "their neighbours and the defaults; default N", 0},
+    {"scan-seeds", SCAN_SEEDS, "K", 0,
+     "all rates with seeds 1 to K only, the rest with the best rates, "
+     "their neighbours and the defaults; default N",
+     0},
     {"batches", BATCHES, "N", 0, "of a run; default: max_batches of the cfg, or 1000", 0},
-    {"every", EVERY, "N", 0, "measure on held-out images every N batches; default a fifth of them", 0},
+    {"every", EVERY, "N", 0, "measure on held-out images every N batches; default a fifth of them",
+     0},
     {"valid-images", VALID_IMAGES, "N", 0, "measure on at most N held-out images; default 5000", 0},
     {"out", OUT, "FOLDER", 0, "of the results; default compare-NAME of the cfg", 0},
     {"jobs", JOBS, "N", 0, "runs at a time; default: as many as there are cores", 0},
     {"resume", RESUME, NULL, 0, "go on with the runs in FOLDER", 0},
-    {"batch-sizes", BATCH_SIZES, "LIST", 0, "time a step at these batch sizes, or none; default 1,4,16,... "
-     "up to the cfg's batch", 0},
-    {"baseline", BASELINE, "FOLDER", 0, "take the runs of an earlier comparison of the same cfg, data and "
-     "batches (runs.csv); may be given several times", 0},
+    {"batch-sizes", BATCH_SIZES, "LIST", 0,
+     "time a step at these batch sizes, or none; default 1,4,16,... "
+     "up to the cfg's batch",
+     0},
+    {"baseline", BASELINE, "FOLDER", 0,
+     "take the runs of an earlier comparison of the same cfg, data and "
+     "batches (runs.csv); may be given several times",
+     0},
     {"skip-broken", SKIP_BROKEN, NULL, 0, "leave images out that cannot be decoded", 0},
     {"darknet", DARKNET, "FILE", 0, "the program that trains; default: darknet beside this one", 0},
     {"report-only", REPORT_ONLY, NULL, 0, "train nothing, report what FOLDER holds", 0},
+    {"html-only", 0, NULL, OPTION_ALIAS, NULL, 0},
     {0}};
 
 static long whole_number(const char *option, const char *text, long low)
@@ -110,21 +136,51 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case OPTIMIZERS: a->optimizers = value; break;
-    case RATES: add(a->rates, &a->n_rates, "rates", value); break;
-    case SEEDS: a->seeds = whole_number("seeds", value, 1); break;
-    case SCAN_SEEDS: a->scan_seeds = whole_number("scan-seeds", value, 1); break;
-    case BATCHES: a->batches = whole_number("batches", value, 1); break;
-    case EVERY: a->every = whole_number("every", value, 1); break;
-    case VALID_IMAGES: a->valid_images = whole_number("valid-images", value, 1); break;
-    case OUT: a->out = value; break;
-    case JOBS: a->jobs = whole_number("jobs", value, 1); break;
-    case RESUME: a->resume = 1; break;
-    case BATCH_SIZES: a->sizes = value; break;
-    case BASELINE: add(a->baselines, &a->n_baselines, "baseline", value); break;
-    case SKIP_BROKEN: a->skip_broken = 1; break;
-    case DARKNET: a->darknet = value; break;
-    case REPORT_ONLY: a->report_only = 1; break;
+    case OPTIMIZERS:
+        a->optimizers = value;
+        break;
+    case RATES:
+        add(a->rates, &a->n_rates, "rates", value);
+        break;
+    case SEEDS:
+        a->seeds = whole_number("seeds", value, 1);
+        break;
+    case SCAN_SEEDS:
+        a->scan_seeds = whole_number("scan-seeds", value, 1);
+        break;
+    case BATCHES:
+        a->batches = whole_number("batches", value, 1);
+        break;
+    case EVERY:
+        a->every = whole_number("every", value, 1);
+        break;
+    case VALID_IMAGES:
+        a->valid_images = whole_number("valid-images", value, 1);
+        break;
+    case OUT:
+        a->out = value;
+        break;
+    case JOBS:
+        a->jobs = whole_number("jobs", value, 1);
+        break;
+    case RESUME:
+        a->resume = 1;
+        break;
+    case BATCH_SIZES:
+        a->sizes = value;
+        break;
+    case BASELINE:
+        add(a->baselines, &a->n_baselines, "baseline", value);
+        break;
+    case SKIP_BROKEN:
+        a->skip_broken = 1;
+        break;
+    case DARKNET:
+        a->darknet = value;
+        break;
+    case REPORT_ONLY:
+        a->report_only = 1;
+        break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1) return ARGP_ERR_UNKNOWN;
         *(state->arg_num ? &a->data : &a->cfg) = value;
@@ -132,7 +188,8 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         if (state->arg_num < 2) argp_usage(state);
         break;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }
@@ -176,11 +233,13 @@ static void make_plan(plan *p, const arguments *a)
     check(data_cfg_read(&p->data, a->data, &error), &error);
     check(plan_finish(p, a->darknet, &error), &error);
     if (!p->data.valid)
-        fprintf(stderr, "compare: %s has no valid=: nothing is held out, rates are judged by the training "
-                "loss\n", a->data);
+        fprintf(stderr,
+                "compare: %s has no valid=: nothing is held out, rates are judged by the training "
+                "loss\n",
+                a->data);
 }
 
-/* Ascending, none twice; NULL-like with *n = 0 for "none". */
+/* As given, none twice; *n = 0 for "none". The caller frees it. */
 static int *parse_sizes(const char *text, int batch_size, int *n)
 {
     int *sizes = malloc(256 * sizeof(*sizes));
@@ -236,20 +295,23 @@ static void tell(const sweep_progress *p, void *to)
 {
     static time_t last;
     int terminal = isatty(STDERR_FILENO);
-    char left[32], latest[160] = "";
+    char left[32], rate[24], latest[160] = "";
     (void)to;
     if (time(NULL) - last < (terminal ? TTY_SECONDS : LOG_SECONDS)) return;
     if (!terminal && !last && p->seconds_left < 0) return;
     last = time(NULL);
     format_time(p->seconds_left, left);
-    if (p->latest)
-        snprintf(latest, sizeof(latest), "; %s at %.3g, seed %llu: batch %ld", p->latest->optimizer->label,
-                 p->latest->rate, (unsigned long long)p->latest->seed, p->latest_batch);
+    if (p->latest) {
+        cmp_rate_name(p->latest->rate, rate);
+        snprintf(latest, sizeof(latest), "; %s at %s, seed %llu: batch %ld",
+                 p->latest->optimizer->label, rate, (unsigned long long)p->latest->seed,
+                 p->latest_batch);
+    }
     int filled = (int)(20 * p->fraction);
     char bar[] = "....................";
     memset(bar, '#', (size_t)(filled < 20 ? filled : 20));
-    fprintf(stderr, "%s[%s] %d of %d runs, %d diverged, %s left%s%s", terminal ? "\r" : "", bar, p->done,
-            p->runs, p->diverged, left, latest, terminal ? "\033[K" : "\n");
+    fprintf(stderr, "%s[%s] %d of %d runs, %d diverged, %s left%s%s", terminal ? "\r" : "", bar,
+            p->done, p->runs, p->diverged, left, latest, terminal ? "\033[K" : "\n");
     line_is_open = terminal;
 }
 
@@ -267,9 +329,11 @@ static void skip_broken_images(plan *p, const sweep *s, const char *darknet)
     opt_error error;
     char lists[2][PATH_MAX];
     long broken, all = 0;
-    if (p->data.folder) die("-skip-broken: %s names binary batches, which hold no image files", p->data.path);
+    if (p->data.folder)
+        die("-skip-broken: %s names binary batches, which hold no image files", p->data.path);
     for (int valid = 0; valid < (p->data.valid ? 2 : 1) && !stop_signal; valid++) {
-        snprintf(lists[valid], sizeof(lists[valid]), "%s/%s.list", p->out, valid ? "valid" : "train");
+        snprintf(lists[valid], sizeof(lists[valid]), "%s/%s.list", p->out,
+                 valid ? "valid" : "train");
         check(sweep_check_images(s, valid, lists[valid], &broken, &error), &error);
         all += broken;
     }
@@ -285,12 +349,13 @@ static const plan_optimizer *planned(const plan *p, const char *label)
     return NULL;
 }
 
-/* Takes the runs of earlier comparisons; not those of a model that is compared now, which may have been
- * another then. */
+/* Takes the runs of earlier comparisons; not those of a model that is compared now, which may have
+ * been another then. */
 static void read_baselines(comparison *c, const plan *p, const arguments *a)
 {
     opt_error error;
-    for (int i = 0; i < a->n_baselines; i++) check(cmp_read_tables(c, a->baselines[i], &error), &error);
+    for (int i = 0; i < a->n_baselines; i++)
+        check(cmp_read_tables(c, a->baselines[i], &error), &error);
     int n = 0;
     for (int i = 0; i < c->n_runs; i++) {
         const plan_optimizer *now = planned(p, c->runs[i].optimizer);
@@ -372,8 +437,14 @@ static int compare(const arguments *a, plan *p)
     opt_error failure, error;
     comparison c = {0};
     int cores = count_cores(), n_sizes;
-    sweep s = {.plan = p, .darknet = a->darknet, .cores = cores, .jobs = a->jobs ? (int)a->jobs : cores,
-               .report_only = a->report_only, .stop = &stop_signal, .hurry = &hurry, .tell = tell,
+    sweep s = {.plan = p,
+               .darknet = a->darknet,
+               .cores = cores,
+               .jobs = a->jobs ? (int)a->jobs : cores,
+               .report_only = a->report_only,
+               .stop = &stop_signal,
+               .hurry = &hurry,
+               .tell = tell,
                .note = note};
     if (access(a->darknet, X_OK)) die("%s: cannot be run: %s", a->darknet, strerror(errno));
     make_plan(p, a);
@@ -387,10 +458,12 @@ static int compare(const arguments *a, plan *p)
     opt_status status = run_all(&s, &c, sizes, n_sizes, &failure);
     end_line();
     free(sizes);
-    opt_status reported = c.n_runs ? report(&c, p->out, &error) : OPT_OK;
+    int has_runs = c.n_runs > 0;
+    opt_status reported = has_runs ? report(&c, p->out, &error) : OPT_OK;
     cmp_free(&c);
     check(status, &failure);
     check(reported, &error);
+    if (a->report_only && !has_runs) die("%s: holds no finished runs", p->out);
     if (!stop_signal) return 0;
     fprintf(stderr, "compare: stopped; the same command with -resume goes on\n");
     return 128 + stop_signal;
@@ -399,9 +472,15 @@ static int compare(const arguments *a, plan *p)
 int main(int argc, char **argv)
 {
     arguments a = {.optimizers = "hrnn,sgd,adam,rmsprop", .seeds = 3, .valid_images = 5000};
-    static const struct argp argp = {options, parse, "CFG DATA",
-                                     "Compares optimizers on a network: trains it with each at several "
-                                     "learning rates and seeds, and says which is best.", 0, 0, 0};
+    static const struct argp argp = {
+        options,
+        parse,
+        "CFG DATA",
+        "Compares optimizers on a network: trains it with each at several "
+        "learning rates and seeds, and says which is best.",
+        0,
+        0,
+        0};
     argp_err_exit_status = 1;
     argp_parse(&argp, argc, argv, ARGP_LONG_ONLY, NULL, &a);
     char *darknet = a.darknet ? strdup(a.darknet) : beside_this_program("darknet");

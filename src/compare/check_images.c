@@ -68,8 +68,8 @@ static opt_status check(const sweep *s, int valid, const char *log, opt_error *e
 {
     child process;
     char reason[500];
-    char *argv[] = {(char *)s->darknet, "classifier", "check", s->plan->data.path, valid ? "-valid" : NULL,
-                    NULL};
+    char *argv[] = {(char *)s->darknet,      "classifier", "check", s->plan->data.path,
+                    valid ? "-valid" : NULL, NULL};
     unlink(log);
     opt_status status = child_start(&process, argv, s->cores, log, error);
     if (status) return status;
@@ -80,8 +80,8 @@ static opt_status check(const sweep *s, int valid, const char *log, opt_error *e
     } while (child_listen(&process));
     int ended = child_wait(&process);
     if (*s->stop || ended == 0) return OPT_OK;
-    /* Exit status 1 says either that there are broken images or that it failed: then its last line is
-     * about something else. */
+    /* Exit status 1 says either that there are broken images or that it failed: then its last line
+     * is about something else. */
     if (WIFEXITED(ended) && strstr(process.last_line, mark)) return OPT_OK;
     child_reason(&process, ended, reason, sizeof(reason));
     return opt_fail(error, OPT_IO, "%s: %s", s->plan->data.path, reason);
@@ -104,7 +104,8 @@ opt_status sweep_check_images(const sweep *s, int valid, const char *list, long 
         snprintf(line, sizeof(line), "%.4000s%s and is left out", names[i], mark);
         s->note(line, s->to);
     }
-    status = write_rest(valid ? s->plan->data.valid : s->plan->data.train, names, *broken, list, error);
+    status =
+        write_rest(valid ? s->plan->data.valid : s->plan->data.train, names, *broken, list, error);
     unlink(log);
     free(names);
     free(said);

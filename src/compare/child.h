@@ -15,8 +15,8 @@ typedef struct {
     size_t length;       /* of it */
 } child;
 
-/* Starts argv (argv[0]: the file) in a process group of its own with OMP_NUM_THREADS=threads, reading
- * nothing; it gets SIGTERM when this program dies. The log is appended to. */
+/* Starts argv (argv[0]: the file) in a process group of its own with OMP_NUM_THREADS=threads,
+ * reading nothing; it gets SIGTERM when this program dies. The log is appended to. */
 opt_status child_start(child *c, char *const *argv, int threads, const char *log, opt_error *error);
 
 /* Takes what it has said; 0: it has closed its output. Does not wait. */

@@ -16,7 +16,7 @@ enum { LINE = 4096 };
 static const char *const replaced[] = {"backup",    "save_every",   "valid_every",
                                        "valid_log", "valid_images", NULL};
 /* Where the data are or what does not change a result. */
-static const char *const places[] = {"train",  "valid", "labels",  "names", "test",
+static const char *const places[] = {"train",  "valid", "labels",  "names",   "test",
                                      "backup", "top",   "threads", "results", NULL};
 
 static int has_key(const char *line, const char *key)
@@ -96,7 +96,8 @@ static opt_status add_folder(XXH3_state_t *hash, const char *folder, opt_error *
     if (n < 0)
         return opt_fail(error, OPT_NO_FILE, "%s: cannot be read: %s", folder, strerror(errno));
     if (n == 0)
-        status = opt_fail(error, OPT_BAD_FILE, "%s: there is no data_batch_*.bin in the folder", folder);
+        status =
+            opt_fail(error, OPT_BAD_FILE, "%s: there is no data_batch_*.bin in the folder", folder);
     for (int i = 0; i < n; i++) {
         char path[LINE];
         snprintf(path, sizeof(path), "%s/%s", folder, names[i]->d_name);
@@ -121,8 +122,8 @@ static opt_status add_data(data_cfg *data, XXH3_state_t *hash, opt_error *error)
     if (names) add_text(hash, names);
     free(names);
     free(labels);
-    opt_status status = data->folder ? add_folder(hash, data->train, error)
-                                     : add_list(hash, data->train, error);
+    opt_status status =
+        data->folder ? add_folder(hash, data->train, error) : add_list(hash, data->train, error);
     if (status || !data->valid) return status;
     return data->folder ? add_file(hash, data->valid, error) : add_list(hash, data->valid, error);
 }
@@ -155,8 +156,10 @@ opt_status data_cfg_read(data_cfg *data, const char *path, opt_error *error)
     data->train = value_of(data->text, "train");
     data->valid = value_of(data->text, "valid");
     if (!data->train)
-        return opt_fail(error, OPT_BAD_FILE, "%s: has no train=, expected a list of images or a folder "
-                        "of data_batch_*.bin", path);
+        return opt_fail(error, OPT_BAD_FILE,
+                        "%s: has no train=, expected a list of images or a folder "
+                        "of data_batch_*.bin",
+                        path);
     if (stat(data->train, &there))
         return opt_fail(error, OPT_NO_FILE, "%s: train=%s: %s", path, data->train, strerror(errno));
     data->folder = S_ISDIR(there.st_mode);
@@ -164,7 +167,8 @@ opt_status data_cfg_read(data_cfg *data, const char *path, opt_error *error)
     return make_digest(data, error);
 }
 
-opt_status data_cfg_use_lists(data_cfg *data, const char *train, const char *valid, opt_error *error)
+opt_status data_cfg_use_lists(data_cfg *data, const char *train, const char *valid,
+                              opt_error *error)
 {
     char *one = strdup(train), *other = valid ? strdup(valid) : NULL;
     if (!one || (valid && !other)) {

@@ -80,8 +80,8 @@ char *net_cfg_read(const char *path, opt_error *error)
         if (is_net(line)) return text;
         break;
     }
-    opt_fail(error, OPT_BAD_FILE, "%s: does not begin with a section [net], expected a network's cfg",
-             path);
+    opt_fail(error, OPT_BAD_FILE,
+             "%s: does not begin with a section [net], expected a network's cfg", path);
     free(text);
     return NULL;
 }

@@ -13,12 +13,12 @@
 #include "statistics.h"
 
 enum { MOST_RATES = 200 };
-static const double half_decades[] = {1e-5,    3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3,
-                                      1e-2,    3.16e-2, 1e-1, 3.16e-1, 1};
+static const double half_decades[] = {1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3,
+                                      1e-2, 3.16e-2, 1e-1, 3.16e-1, 1};
 /* What a comparison varies itself. */
-static const char *const varied[] = {"optimizer",     "optimizer_weights", "optimizer_rate",
-                                     "learning_rate", "seed",              "optimizer_log",
-                                     "max_batches",   NULL};
+static const char *const varied[] = {
+    "optimizer", "optimizer_weights", "optimizer_rate", "learning_rate",
+    "seed",      "optimizer_log",     "max_batches",    NULL};
 
 static int is_rule(const char *name)
 {
@@ -45,16 +45,22 @@ static opt_status check_label(const plan *p, const char *label, int named, opt_e
 {
     size_t length = strlen(label);
     if (!named && !is_rule(label))
-        return opt_fail(error, OPT_BAD_OPTION, "-optimizers: unknown optimizer \"%.60s\", expected hrnn, "
-                        "sgd, adam, rmsprop or NAME=MODEL.safetensors", label);
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "-optimizers: unknown optimizer \"%.60s\", expected hrnn, "
+                        "sgd, adam, rmsprop or NAME=MODEL.safetensors",
+                        label);
     if (named && is_rule(label) && strcmp(label, "hrnn") != 0)
-        return opt_fail(error, OPT_BAD_OPTION, "-optimizers: %s=... would call a model %s; expected "
-                        "another name", label, label);
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "-optimizers: %s=... would call a model %s; expected "
+                        "another name",
+                        label, label);
     for (size_t i = 0; i < length; i++)
         if (!isalnum((unsigned char)label[i]) && !strchr("._+-", label[i])) length = 0;
     if (length == 0 || length > 63 || label[0] == '.')
-        return opt_fail(error, OPT_BAD_OPTION, "-optimizers: the name \"%.60s\" is empty, too long or holds "
-                        "more than letters, digits and ._+-", label);
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "-optimizers: the name \"%.60s\" is empty, too long or holds "
+                        "more than letters, digits and ._+-",
+                        label);
     if (find_label(p, label))
         return opt_fail(error, OPT_BAD_OPTION, "-optimizers: %s stands there twice", label);
     return OPT_OK;
@@ -107,8 +113,10 @@ static opt_status parse_rate(const char *item, const char *label, double *rate, 
     }
     *rate = strtod(item, &end);
     if (end != item && !*end && *rate >= 1e-12 && *rate <= 1e6) return OPT_OK;
-    return opt_fail(error, OPT_BAD_OPTION, "-rates: \"%.60s\" is not a learning rate, expected a number "
-                    "from 1e-12 to 1e6%s", item, label ? " or own" : "");
+    return opt_fail(error, OPT_BAD_OPTION,
+                    "-rates: \"%.60s\" is not a learning rate, expected a number "
+                    "from 1e-12 to 1e6%s",
+                    item, label ? " or own" : "");
 }
 
 static opt_status set_rates(plan_optimizer *o, const double *rates, int n, opt_error *error)
@@ -122,7 +130,8 @@ static opt_status set_rates(plan_optimizer *o, const double *rates, int n, opt_e
     return OPT_OK;
 }
 
-static opt_status parse_rates(char *list, const char *label, double *rates, int *n, opt_error *error)
+static opt_status parse_rates(char *list, const char *label, double *rates, int *n,
+                              opt_error *error)
 {
     *n = 0;
     for (char *item; (item = strsep(&list, ","));) {
@@ -137,7 +146,8 @@ static opt_status parse_rates(char *list, const char *label, double *rates, int 
         cmp_rate_name(rates[i - 1], one);
         cmp_rate_name(rates[i], other);
         if (strcmp(one, other) == 0 || cmp_same_rate(rates[i - 1], rates[i]))
-            return opt_fail(error, OPT_BAD_OPTION, "-rates: %s stands there twice (three digits count)", one);
+            return opt_fail(error, OPT_BAD_OPTION,
+                            "-rates: %s stands there twice (three digits count)", one);
     }
     return OPT_OK;
 }
@@ -149,14 +159,15 @@ static opt_status assign_rates(plan *p, char *list, char *label, opt_error *erro
     plan_optimizer *only = label ? find_label(p, label) : NULL;
     if (label && !only)
         return opt_fail(error, OPT_BAD_OPTION, "-rates: %.60s is not among the optimizers", label);
-    opt_status status =
-        parse_rates(list, only && is_hrnn(only) ? label : NULL, rates, &n, error);
+    opt_status status = parse_rates(list, only && is_hrnn(only) ? label : NULL, rates, &n, error);
     for (int i = 0; !status && i < p->n_optimizers; i++) {
         plan_optimizer *o = &p->optimizers[i];
         if (only ? o != only : is_hrnn(o)) continue;
         if (is_hrnn(o) && rates[n - 1] > 1)
-            return opt_fail(error, OPT_BAD_OPTION, "-rates: %g is no starting rate of %s, expected at "
-                            "most 1", rates[n - 1], o->label);
+            return opt_fail(error, OPT_BAD_OPTION,
+                            "-rates: %g is no starting rate of %s, expected at "
+                            "most 1",
+                            rates[n - 1], o->label);
         status = set_rates(o, rates, n, error);
     }
     return status;
@@ -198,11 +209,16 @@ static opt_status find_models(plan *p, const char *darknet, opt_error *error)
         if (!is_hrnn(o)) continue;
         if (!o->model && net_cfg_value(p->cfg, "optimizer_weights", named, sizeof(named)))
             o->model = strdup(named);
-        if (!o->model) o->model = hrnn_model_find(darknet, error);
-        if (!o->model) return error ? error->status : OPT_NO_FILE;
+        opt_error nowhere;
+        if (!o->model && !(o->model = hrnn_model_find(darknet, &nowhere)))
+            return opt_fail(error, OPT_NO_FILE,
+                            "-optimizers %s: %.800s; name one with hrnn=FILE or HRNN_WEIGHTS",
+                            o->label, nowhere.message);
         if (strpbrk(o->model, " \t"))
-            return opt_fail(error, OPT_BAD_OPTION, "%s: the name of a model must not hold a blank, which "
-                            "darknet takes out of a cfg", o->model);
+            return opt_fail(error, OPT_BAD_OPTION,
+                            "%s: the name of a model must not hold a blank, which "
+                            "darknet takes out of a cfg",
+                            o->model);
         hrnn_model *model = hrnn_model_load(o->model, error);
         if (!model) return error ? error->status : OPT_BAD_FILE;
         hrnn_model_free(model);
@@ -222,9 +238,11 @@ static opt_status read_count(const plan *p, const char *key, long fallback, long
     if (!net_cfg_value(p->cfg, key, text, sizeof(text))) return OPT_OK;
     errno = 0;
     *value = strtol(text, &end, 10);
-    if (end != text && (!*end || *end == '#' || *end == ';') && !errno && *value >= 0 && *value <= INT_MAX)
+    if (end != text && (!*end || *end == '#' || *end == ';') && !errno && *value >= 0 &&
+        *value <= INT_MAX)
         return OPT_OK;
-    return opt_fail(error, OPT_BAD_FILE, "%s: %s=%s, expected a whole number", p->cfg_path, key, text);
+    return opt_fail(error, OPT_BAD_FILE, "%s: %s=%s, expected a whole number", p->cfg_path, key,
+                    text);
 }
 
 static opt_status digest_setting(plan *p, opt_error *error)
@@ -257,15 +275,18 @@ opt_status plan_finish(plan *p, const char *darknet, opt_error *error)
     if (status) return status;
     p->batch_size = (int)images;
     if (images < 1)
-        return opt_fail(error, OPT_BAD_FILE, "%s: batch=0, expected a whole number from 1", p->cfg_path);
+        return opt_fail(error, OPT_BAD_FILE, "%s: batch=0, expected a whole number from 1",
+                        p->cfg_path);
     if (!p->batches) p->batches = batches ? batches : 1000;
     if (!p->every) p->every = p->batches >= 5 ? p->batches / 5 : 1;
     if (strpbrk(p->out, " \t"))
-        return opt_fail(error, OPT_BAD_OPTION, "%s: the folder's name must not hold a blank, which darknet "
-                        "takes out of a cfg", p->out);
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "%s: the folder's name must not hold a blank, which darknet "
+                        "takes out of a cfg",
+                        p->out);
     if (p->scan_seeds > p->seeds)
-        return opt_fail(error, OPT_BAD_OPTION, "-scan-seeds %d: there are only %d seeds", p->scan_seeds,
-                        p->seeds);
+        return opt_fail(error, OPT_BAD_OPTION, "-scan-seeds %d: there are only %d seeds",
+                        p->scan_seeds, p->seeds);
     status = complete_rates(p, error);
     if (!status) status = find_models(p, darknet, error);
     return status ? status : digest_setting(p, error);

@@ -17,7 +17,7 @@ typedef struct {
 typedef struct {
     char *cfg_path, *cfg; /* the network's cfg and its text */
     data_cfg data;
-    char *out;                 /* the folder of the results */
+    char *out; /* the folder of the results */
     plan_optimizer *optimizers;
     int n_optimizers;
     int seeds, scan_seeds;             /* 1..seeds; the whole grid for 1..scan_seeds */
@@ -38,11 +38,12 @@ enum { TIMING_BATCHES = 12 };
 
 /* "hrnn,sgd,NAME=model.safetensors": rules by their names, and hrnn with other models. */
 opt_status plan_add_optimizers(plan *p, const char *list, opt_error *error);
-/* "1e-3,1e-2" for those with a learning rate, or "NAME=own,1e-4" for one; a later call replaces what an
- * earlier one set. After plan_add_optimizers. */
+/* "1e-3,1e-2" for those with a learning rate, or "NAME=own,1e-4" for one; a later call replaces
+ * what an earlier one set. After plan_add_optimizers. */
 opt_status plan_set_rates(plan *p, const char *list, opt_error *error);
-/* Checks and completes it: defaults, models (darknet: the executable beside which hrnn's is looked for),
- * setting. cfg_path, cfg, data and out are set before. May be called again when data has changed. */
+/* Checks and completes it: defaults, models (darknet: the executable beside which hrnn's is looked
+ * for), setting. cfg_path, cfg, data and out are set before. May be called again when data has
+ * changed. */
 opt_status plan_finish(plan *p, const char *darknet, opt_error *error);
 /* What plan_finish found, for the tables. */
 void plan_describe(const plan *p, comparison *c);
@@ -51,8 +52,8 @@ void plan_free(plan *p);
 /* The whole grid for the first seeds, seed by seed so that an interrupted sweep has all optimizers.
  * The caller frees it; NULL: no memory. */
 planned_run *plan_first_runs(const plan *p, int *n);
-/* Then, for the other seeds: each optimizer's best rate by what the first runs gave (cmp_best_rate),
- * its two neighbours and its default. */
+/* Then, for the other seeds: each optimizer's best rate by what the first runs gave
+ * (cmp_best_rate), its two neighbours and its default. */
 planned_run *plan_more_runs(const plan *p, const comparison *c, int *n);
 /* How many those will be at most. */
 int plan_count_more(const plan *p);

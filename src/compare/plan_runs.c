@@ -108,10 +108,10 @@ char *plan_run_folder(const plan *p, const planned_run *run)
 
 void plan_run_digest(const plan *p, const planned_run *run, char digest[17])
 {
-    char *text = print("%s\n%s\n%s\nrate %.9g\nseed %llu\nevery %ld\nbatch %d for %ld\n", p->setting,
-                       run->optimizer->rule, run->optimizer->model_digest, run->rate,
-                       (unsigned long long)run->seed, run->batch_size ? 0 : p->every, run->batch_size,
-                       run->batches);
+    char *text = print("%s\n%s\n%s\nrate %.9g\nseed %llu\nevery %ld\nbatch %d for %ld\n",
+                       p->setting, run->optimizer->rule, run->optimizer->model_digest, run->rate,
+                       (unsigned long long)run->seed, run->batch_size ? 0 : p->every,
+                       run->batch_size, run->batches);
     unsigned long long hash = text ? XXH3_64bits(text, strlen(text)) : 0;
     snprintf(digest, 17, "%016llx", hash);
     free(text);
@@ -137,7 +137,9 @@ char *plan_run_cfg(const plan *p, const planned_run *run)
         {"seed", seed},
         {"optimizer_log", log},
         {"max_batches", batches},
-        {"learning_rate", !hrnn ? rate : has_rate ? kept : NULL},
+        {"learning_rate", !hrnn      ? rate
+                          : has_rate ? kept
+                                     : NULL},
         {"batch", size},
         {"subdivisions", "1"},
     };

@@ -176,8 +176,8 @@ static opt_status take_losses(const char *folder, long batches, cmp_run *run, in
     if (!status && n == 0)
         status = opt_fail(error, OPT_BAD_FILE, "%s/loss.csv: has no batch", folder);
     if (!status && n > batches)
-        status = opt_fail(error, OPT_BAD_FILE, "%s/loss.csv: has %ld batches, expected %ld", folder, n,
-                          batches);
+        status = opt_fail(error, OPT_BAD_FILE, "%s/loss.csv: has %ld batches, expected %ld", folder,
+                          n, batches);
     if (!status) status = find_medians(rows, n, run, error);
     if (!status) status = fill_bins(rows, n, batches, run, error);
     if (!status) {
@@ -224,8 +224,10 @@ static opt_status take_held_out(const char *folder, long until, cmp_run *run, op
     for (int n = 2; !status && fgets(line, sizeof(line), file); n++) {
         if (!strchr(line, '\n')) break;
         if (!parse_row(line, values, 5) || values[0] <= (double)last)
-            status = opt_fail(error, OPT_BAD_FILE, "%s:%d: expected five numbers and a batch behind %ld, "
-                              "found %.60s", path, n, last, line);
+            status = opt_fail(error, OPT_BAD_FILE,
+                              "%s:%d: expected five numbers and a batch behind %ld, "
+                              "found %.60s",
+                              path, n, last, line);
         else if (values[0] <= (double)until)
             status = add_held_out(run, values, error);
         last = (long)values[0];
@@ -245,6 +247,7 @@ static opt_status take_held_out(const char *folder, long until, cmp_run *run, op
 /* "Optimizer: hrnn, ..., B bytes of state, P parameters" */
 static opt_status take_sizes(const char *folder, cmp_run *run, opt_error *error)
 {
+    static const char mark[] = " bytes of state, ";
     char path[4096], *line = NULL;
     size_t room = 0;
     int found = 0;
@@ -252,10 +255,14 @@ static opt_status take_sizes(const char *folder, cmp_run *run, opt_error *error)
     if (!file) return opt_fail(error, OPT_NO_FILE, "%s: cannot be read: %s", path, strerror(errno));
     while (getline(&line, &room, file) >= 0) {
         unsigned long long bytes, parameters;
-        const char *state = strncmp(line, "Optimizer: ", 11) == 0 ? strstr(line, " bytes of state, ") : NULL;
+        const char *state = NULL; /* the last: a model's name may hold anything */
+        for (const char *at = line;
+             strncmp(line, "Optimizer: ", 11) == 0 && (at = strstr(at, mark)); at++)
+            state = at;
         if (!state) continue;
         while (state > line && state[-1] >= '0' && state[-1] <= '9') state--;
-        if (sscanf(state, "%llu bytes of state, %llu parameters", &bytes, &parameters) != 2) continue;
+        if (sscanf(state, "%llu bytes of state, %llu parameters", &bytes, &parameters) != 2)
+            continue;
         run->state_bytes = bytes;
         run->parameters = parameters;
         found = 1;
@@ -263,8 +270,8 @@ static opt_status take_sizes(const char *folder, cmp_run *run, opt_error *error)
     free(line);
     fclose(file);
     if (found) return OPT_OK;
-    return opt_fail(error, OPT_BAD_FILE, "%s: has no line \"Optimizer: ..., bytes of state, ... parameters\"",
-                    path);
+    return opt_fail(error, OPT_BAD_FILE,
+                    "%s: has no line \"Optimizer: ..., bytes of state, ... parameters\"", path);
 }
 
 static opt_status read_all(const char *folder, long batches, int measured, cmp_run *run,
@@ -273,13 +280,14 @@ static opt_status read_all(const char *folder, long batches, int measured, cmp_r
     int hopeless;
     opt_status status = take_losses(folder, batches, run, &hopeless, error);
     if (status) return status;
-    /* A hopeless run may have been stopped before or after the measurement behind its last batch. */
+    /* A hopeless run may have been stopped before or after the measurement behind its last batch.
+     */
     if (measured) status = take_held_out(folder, run->last_batch - hopeless, run, error);
     if (status) return status;
     if (measured && run->outcome == CMP_FINISHED) {
         if (!run->n_held_out || run->held_out[run->n_held_out - 1].batch != run->last_batch)
-            return opt_fail(error, OPT_BAD_FILE, "%s/valid.csv: does not end with batch %ld", folder,
-                            run->last_batch);
+            return opt_fail(error, OPT_BAD_FILE, "%s/valid.csv: does not end with batch %ld",
+                            folder, run->last_batch);
         if (!isfinite(run->held_out_loss)) run->outcome = CMP_DIVERGED;
     }
     return take_sizes(folder, run, error);
@@ -360,7 +368,8 @@ int run_files_difference(const char *old_text, const char *new_text, char *diffe
         more |= next_line(&new_text, other, sizeof(other));
         if (!more) return 0;
         if (strcmp(one, other) == 0) continue;
-        snprintf(difference, size, "%s instead of %s", *one ? one : "nothing", *other ? other : "nothing");
+        snprintf(difference, size, "%s instead of %s", *one ? one : "nothing",
+                 *other ? other : "nothing");
         return 1;
     }
 }

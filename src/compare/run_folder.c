@@ -60,7 +60,8 @@ static void remove_files(const char *folder, const char *start, const char *end,
     if (all) rmdir(folder);
 }
 
-static opt_status refuse(const run_folder *f, const plan *p, const planned_run *run, opt_error *error)
+static opt_status refuse(const run_folder *f, const plan *p, const planned_run *run,
+                         opt_error *error)
 {
     static const char *const names[] = {"run.cfg", "run.data"};
     char *now[] = {plan_run_cfg(p, run), plan_run_data(p, run)};
@@ -73,7 +74,8 @@ static opt_status refuse(const run_folder *f, const plan *p, const planned_run *
         free(before);
         free(now[i]);
     }
-    return opt_fail(error, OPT_MISMATCH, "%s: was run %s; choose another -out", f->path, difference);
+    return opt_fail(error, OPT_MISMATCH, "%s: was run %s; choose another -out", f->path,
+                    difference);
 }
 
 opt_status run_folder_look(run_folder *f, const plan *p, const planned_run *run, opt_error *error)
@@ -98,7 +100,8 @@ opt_status run_folder_begin(run_folder *f, const plan *p, const planned_run *run
     opt_status status = make_folders(f->path, error);
     if (status) return status;
     if (!f->weights) {
-        for (size_t i = 0; i < sizeof(logs) / sizeof(*logs); i++) remove_files(f->path, logs[i], "", 0);
+        for (size_t i = 0; i < sizeof(logs) / sizeof(*logs); i++)
+            remove_files(f->path, logs[i], "", 0);
         snprintf(path, sizeof(path), "%s/backup", f->path);
         remove_files(path, "run", "", 0);
     }

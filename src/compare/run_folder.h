@@ -5,18 +5,18 @@
 #include "plan.h"
 
 typedef struct {
-    char *path;       /* plan_run_folder */
-    char digest[17];  /* of the run that is planned */
+    char *path;          /* plan_run_folder */
+    char digest[17];     /* of the run that is planned */
     cmp_outcome outcome; /* CMP_UNFINISHED: to be started, or continued from weights */
-    char *weights;    /* NULL: from the start */
-    int begun;        /* an earlier sweep was here */
+    char *weights;       /* NULL: from the start */
+    int begun;           /* an earlier sweep was here */
 } run_folder;
 
-/* Looks at what is there. OPT_MISMATCH, and how it differs, when that is another run. run_folder_free
- * after any end. */
+/* Looks at what is there. OPT_MISMATCH, and how it differs, when that is another run.
+ * run_folder_free after any end. */
 opt_status run_folder_look(run_folder *f, const plan *p, const planned_run *run, opt_error *error);
-/* Makes the folder and writes run.cfg and run.data; clears what an earlier start left that cannot be
- * continued. */
+/* Makes the folder and writes run.cfg and run.data; clears what an earlier start left that cannot
+ * be continued. */
 opt_status run_folder_begin(run_folder *f, const plan *p, const planned_run *run, opt_error *error);
 /* Weights of finished epochs, which nobody needs. */
 void run_folder_drop_epochs(const char *path);

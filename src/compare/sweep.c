@@ -50,7 +50,8 @@ static opt_status start(const sweep *s, training *t, int threads, opt_error *err
     snprintf(data, sizeof(data), "%s/run.data", t->folder.path);
     snprintf(log, sizeof(log), "%s/train.log", t->folder.path);
     char *list[] = {(char *)s->darknet, "classifier", "train", data, cfg, t->folder.weights, NULL};
-    char *batches[] = {(char *)s->darknet, "cifar", "train", "-data", data, cfg, t->folder.weights, NULL};
+    char *batches[] = {(char *)s->darknet, "cifar", "train", "-data", data, cfg,
+                       t->folder.weights,  NULL};
     t->progress = (run_progress){0};
     return child_start(&t->process, s->plan->data.folder ? batches : list, threads, log, error);
 }
@@ -88,9 +89,13 @@ static opt_status finish(sweep *s, training *t, int ended, comparison *c, opt_er
         opt_status status = take(s, t->run, t->folder.path, &outcome, c, error);
         return status ? status : run_folder_finish(&t->folder, outcome, error);
     }
-    if (t->stopped && code > 128) return OPT_OK; /* saved, or killed before it had anything to save */
+    if (t->stopped && code > 128)
+        return OPT_OK; /* saved, or killed before it had anything to save */
     child_reason(&t->process, ended, reason, sizeof(reason));
-    return opt_fail(error, OPT_IO, "%s: %s", t->folder.path, reason);
+    /* darknet's line may name a file of the run already. */
+    int named = strncmp(reason, t->folder.path, strlen(t->folder.path)) == 0;
+    return opt_fail(error, OPT_IO, "%s%s%s", named ? "" : t->folder.path, named ? "" : ": ",
+                    reason);
 }
 
 static void tell_to_stop(training *t, int signal)
@@ -192,7 +197,8 @@ static void look(crew *w)
 static void tell(crew *w)
 {
     sweep *s = w->s;
-    sweep_progress p = {.runs = s->expected, .done = s->done, .diverged = s->diverged, .seconds_left = -1};
+    sweep_progress p = {
+        .runs = s->expected, .done = s->done, .diverged = s->diverged, .seconds_left = -1};
     double work = s->done;
     for (int i = 0; i < w->jobs; i++) {
         const training *t = &w->slots[i];
@@ -219,7 +225,8 @@ static void work(crew *w)
         for (int i = 0; i < w->jobs; i++) fill_slot(w, &w->slots[i]);
         int wanted = *w->s->hurry ? 2 : *w->s->stop || w->status ? 1 : 0;
         for (; w->stopping < wanted; w->stopping++)
-            for (int i = 0; i < w->jobs; i++) tell_to_stop(&w->slots[i], w->stopping ? SIGKILL : SIGTERM);
+            for (int i = 0; i < w->jobs; i++)
+                tell_to_stop(&w->slots[i], w->stopping ? SIGKILL : SIGTERM);
         if (!is_busy(w)) break;
         tell(w);
         wait_for_news(w);
@@ -229,7 +236,8 @@ static void work(crew *w)
 
 opt_status sweep_run(sweep *s, const planned_run *runs, int n, comparison *c, opt_error *error)
 {
-    crew w = {.s = s, .runs = runs, .n = n, .c = c, .error = error, .jobs = s->jobs < n ? s->jobs : n};
+    crew w = {
+        .s = s, .runs = runs, .n = n, .c = c, .error = error, .jobs = s->jobs < n ? s->jobs : n};
     if (n == 0) return OPT_OK;
     w.threads = s->cores / w.jobs > 1 ? s->cores / w.jobs : 1;
     w.slots = calloc((size_t)w.jobs, sizeof(*w.slots));
@@ -254,7 +262,8 @@ opt_status sweep_check(const sweep *s, const planned_run *runs, int n, int *foun
 
 /* --- step times --- */
 
-static opt_status add_time(comparison *c, const planned_run *run, const cmp_run *result, opt_error *error)
+static opt_status add_time(comparison *c, const planned_run *run, const cmp_run *result,
+                           opt_error *error)
 {
     cmp_step_time *more = realloc(c->times, (size_t)(c->n_times + 1) * sizeof(*more));
     if (!more) return opt_fail(error, OPT_NO_MEMORY, "no memory for the times");
@@ -301,7 +310,8 @@ static opt_status time_run(sweep *s, const planned_run *run, comparison *c, opt_
     if (s->report_only && t.folder.outcome == CMP_UNFINISHED) t.stopped = 1;
     if (!status && !t.stopped && t.folder.outcome == CMP_UNFINISHED)
         status = time_training(s, &t, error);
-    if (!status && !t.stopped) status = run_files_read(t.folder.path, run->batches, 0, &result, error);
+    if (!status && !t.stopped)
+        status = run_files_read(t.folder.path, run->batches, 0, &result, error);
     if (!status && !t.stopped) {
         status = run_folder_finish(&t.folder, CMP_FINISHED, error);
         if (!status) status = add_time(c, run, &result, error);
@@ -329,8 +339,8 @@ opt_status sweep_time_steps(sweep *s, const int *sizes, int n, comparison *c, op
             if (status == OPT_NO_MEMORY || status == OPT_MISMATCH) return status;
             if (!status || !s->note) continue;
             char line[1200];
-            snprintf(line, sizeof(line), "batch size %d with %s is left out: %s", sizes[i], o->label,
-                     error->message);
+            snprintf(line, sizeof(line), "batch size %d with %s is left out: %s", sizes[i],
+                     o->label, error->message);
             s->note(line, s->to);
         }
     }

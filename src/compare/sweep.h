@@ -18,9 +18,9 @@ typedef struct {
     const plan *plan;
     const char *darknet;
     int cores, jobs;
-    int report_only; /* nothing is started: what is not finished is left out */
-    volatile sig_atomic_t *stop;                            /* a signal's number: stop, saved */
-    volatile sig_atomic_t *hurry;                           /* at once */
+    int report_only;              /* nothing is started: what is not finished is left out */
+    volatile sig_atomic_t *stop;  /* a signal's number: stop, saved */
+    volatile sig_atomic_t *hurry; /* at once */
     void (*tell)(const sweep_progress *progress, void *to); /* about twice a second */
     void (*note)(const char *line, void *to);               /* something is skipped */
     void *to;
@@ -31,20 +31,23 @@ typedef struct {
 } sweep;
 
 /* Does those runs that c does not have, and adds them: those that are finished in their folders are
- * read, those that were interrupted go on. Stops at the first that fails, with OPT_IO or OPT_BAD_FILE
- * and its last line; or, with OPT_OK, when *stop is set. What is finished by then is in c. */
+ * read, those that were interrupted go on. Stops at the first that fails, with OPT_IO or
+ * OPT_BAD_FILE and its last line; or, with OPT_OK, when *stop is set. What is finished by then is
+ * in c. */
 opt_status sweep_run(sweep *s, const planned_run *runs, int n, comparison *c, opt_error *error);
 
 /* Checks, before anything is started, that the folders of these runs hold nothing of other runs
  * (OPT_MISMATCH). *found: how many were begun. */
-opt_status sweep_check(const sweep *s, const planned_run *runs, int n, int *found, opt_error *error);
+opt_status sweep_check(const sweep *s, const planned_run *runs, int n, int *found,
+                       opt_error *error);
 
-/* Times a few steps of each optimizer at each batch size, one run after the other on all cores, and adds
- * them to c. What fails is noted and left out. */
+/* Times a few steps of each optimizer at each batch size, one run after the other on all cores, and
+ * adds them to c. What fails is noted and left out. */
 opt_status sweep_time_steps(sweep *s, const int *sizes, int n, comparison *c, opt_error *error);
 
 /* Decodes each image of the train or valid list and writes the list without the broken ones to
  * `list`. *broken: how many those were; each is noted. */
-opt_status sweep_check_images(const sweep *s, int valid, const char *list, long *broken, opt_error *error);
+opt_status sweep_check_images(const sweep *s, int valid, const char *list, long *broken,
+                              opt_error *error);
 
 #endif
