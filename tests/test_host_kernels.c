@@ -304,8 +304,8 @@ static layer make_layer(const conv_case *t)
 /* One forward and backward pass from zero updates; delta holds what others left in it. */
 static void pass(layer l, float *input, const float *out_delta, float *delta)
 {
-    network net = {0};
-    net.train = 1;
+    size_t seen = 1;
+    network net = {.train = 1, .batch = 1, .seen = &seen};
     net.input = input;
     net.delta = delta;
     net.workspace = malloc(l.workspace_size + 1);
@@ -480,12 +480,39 @@ static void test_nan_is_visible(void **unused)
     }
 }
 
+/* The rolling statistics: the mean of the first 100 batches, then 1 % of each. */
+static void test_rolling_statistics(void **unused)
+{
+    (void)unused;
+    enum { BATCH = 2 };
+    layer l = make_batchnorm_layer(BATCH, 1, 1, 1);
+    size_t seen = 0;
+    float input[BATCH];
+    network net = {.train = 1, .batch = BATCH, .seen = &seen, .input = input};
+    assert_true(l.rolling_mean[0] == 0 && l.rolling_variance[0] == 1);
+    double mean = 0, variance = 0;
+    for (int t = 1; t <= 130; t++) {
+        double share = t < 100 ? 1. / t : .01;
+        seen += BATCH;
+        input[0] = random_value();
+        input[1] = random_value();
+        double half = ((double)input[0] - (double)input[1]) / 2;
+        mean += share * (((double)input[0] + (double)input[1]) / 2 - mean);
+        variance += share * (2 * half * half - variance); /* divided by the images less one */
+        l.forward(l, net);
+        assert_true(fabs((double)l.rolling_mean[0] - mean) < 1e-5);
+        assert_true(fabs((double)l.rolling_variance[0] - variance) < 1e-5);
+    }
+    free_layer(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolutions),
         cmocka_unit_test(test_batchnorm_layer),
         cmocka_unit_test(test_batchnorm_inference),
+        cmocka_unit_test(test_rolling_statistics),
         cmocka_unit_test(test_nan_is_visible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
