@@ -1,5 +1,6 @@
-/* The patched host's convolution and batch normalisation on the CPU against a plain reference in
- * double, forward and backward; and the same bits with one thread as with four. */
+/* The patched host's convolution, average pooling and batch normalisation on the CPU against a
+ * plain reference in double, forward and backward; and the same bits with one thread as with four.
+ */
 #include "darknet.h"
 
 #include <math.h>
@@ -17,48 +18,72 @@
 enum { THREADS = 4 };
 
 /* The host's own headers do not compile without warnings. */
-layer make_convolutional_layer(int batch, int h, int w, int c, int n, int groups, int size,
-                               int stride, int padding, ACTIVATION activation, int batch_normalize,
-                               int binary, int xnor, int adam);
+layer make_rectangular_convolutional_layer(int batch, int h, int w, int c, int n, int groups,
+                                           int size_w, int size_h, int stride, int pad_w, int pad_h,
+                                           ACTIVATION activation, int batch_normalize, int binary,
+                                           int xnor, int adam);
+layer make_avgpool_layer(int batch, int w, int h, int c, int size, int stride, int padding);
+void resize_avgpool_layer(layer *l, int w, int h);
 layer make_batchnorm_layer(int batch, int w, int h, int c);
 void resize_batchnorm_layer(layer *l, int w, int h);
 
 typedef struct {
-    int batch, groups, c, n, h, w, size, stride, pad; /* c, n of all groups together */
+    int batch, groups, c, n, h, w; /* c, n of all groups together */
+    int size_w, size_h, stride, pad_w, pad_h;
     int normalize;
     ACTIVATION activation;
 } conv_case;
 
 static const conv_case cases[] = {
-    /* batch groups c n h w size stride pad */
-    {3, 1, 16, 16, 32, 32, 3, 1, 1, 1, RELU},
-    {2, 1, 3, 10, 9, 7, 3, 1, 1, 0, LEAKY},
-    {2, 1, 4, 11, 7, 8, 3, 1, 1, 0, LINEAR},
-    {20, 1, 5, 33, 8, 8, 3, 1, 1, 1, LINEAR},
-    {1, 1, 7, 40, 13, 13, 3, 1, 1, 0, LOGISTIC},
-    {2, 1, 64, 48, 7, 7, 3, 1, 1, 1, LEAKY},
-    {2, 1, 4, 17, 11, 12, 3, 2, 1, 1, RELU},
-    {2, 1, 6, 9, 12, 11, 5, 1, 2, 0, LINEAR},
-    {1, 1, 3, 16, 20, 21, 7, 2, 3, 0, RELU},
-    {2, 1, 3, 8, 14, 10, 7, 1, 0, 0, TANH},
-    {3, 1, 8, 12, 6, 5, 1, 1, 0, 1, LEAKY},
-    {3, 1, 8, 12, 6, 5, 1, 2, 0, 0, LINEAR},
-    {2, 1, 4, 6, 6, 5, 1, 1, 1, 0, LINEAR},
-    {2, 1, 3, 5, 6, 6, 3, 1, 4, 0, LINEAR},
-    {2, 1, 3, 5, 9, 8, 2, 1, 1, 0, LINEAR},
-    {2, 1, 3, 5, 9, 8, 4, 3, 2, 0, LINEAR},
-    {2, 1, 5, 3, 1, 1, 3, 1, 1, 0, LINEAR},
-    {2, 1, 2, 3, 40, 3, 3, 1, 0, 0, LINEAR},
-    {2, 2, 8, 20, 9, 9, 3, 1, 1, 1, RELU},
-    {2, 8, 8, 8, 9, 10, 3, 1, 1, 0, LINEAR},
-    {2, 3, 6, 9, 9, 10, 3, 2, 1, 0, LINEAR},
-    {2, 2, 12, 8, 5, 5, 1, 1, 0, 0, LINEAR},
-    {1, 1, 32, 24, 60, 90, 3, 1, 1, 0, LEAKY},
-    {1, 1, 24, 100, 50, 41, 1, 1, 0, 0, LEAKY},
-    {1, 1, 40, 8, 50, 41, 5, 2, 2, 0, LEAKY},
-    {1, 1, 600, 20, 6, 6, 3, 1, 1, 0, LINEAR},
-    {8, 1, 3, 70, 1, 1, 1, 1, 0, 1, RELU},
-    {1, 1, 3, 4, 1, 1, 1, 1, 0, 1, LINEAR}, /* one value a channel: no variance */
+    /* batch groups c n h w, size_w size_h stride pad_w pad_h */
+    {3, 1, 16, 16, 32, 32, 3, 3, 1, 1, 1, 1, RELU},
+    {2, 1, 3, 10, 9, 7, 3, 3, 1, 1, 1, 0, LEAKY},
+    {2, 1, 4, 11, 7, 8, 3, 3, 1, 1, 1, 0, LINEAR},
+    {20, 1, 5, 33, 8, 8, 3, 3, 1, 1, 1, 1, LINEAR},
+    {1, 1, 7, 40, 13, 13, 3, 3, 1, 1, 1, 0, LOGISTIC},
+    {2, 1, 64, 48, 7, 7, 3, 3, 1, 1, 1, 1, LEAKY},
+    {2, 1, 4, 17, 11, 12, 3, 3, 2, 1, 1, 1, RELU},
+    {2, 1, 6, 9, 12, 11, 5, 5, 1, 2, 2, 0, LINEAR},
+    {1, 1, 3, 16, 20, 21, 7, 7, 2, 3, 3, 0, RELU},
+    {2, 1, 3, 8, 14, 10, 7, 7, 1, 0, 0, 0, TANH},
+    {3, 1, 8, 12, 6, 5, 1, 1, 1, 0, 0, 1, LEAKY},
+    {3, 1, 8, 12, 6, 5, 1, 1, 2, 0, 0, 0, LINEAR},
+    {2, 1, 4, 6, 6, 5, 1, 1, 1, 1, 1, 0, LINEAR},
+    {2, 1, 3, 5, 6, 6, 3, 3, 1, 4, 4, 0, LINEAR},
+    {2, 1, 3, 5, 9, 8, 2, 2, 1, 1, 1, 0, LINEAR},
+    {2, 1, 3, 5, 9, 8, 4, 4, 3, 2, 2, 0, LINEAR},
+    {2, 1, 5, 3, 1, 1, 3, 3, 1, 1, 1, 0, LINEAR},
+    {2, 1, 2, 3, 40, 3, 3, 3, 1, 0, 0, 0, LINEAR},
+    {2, 2, 8, 20, 9, 9, 3, 3, 1, 1, 1, 1, RELU},
+    {2, 8, 8, 8, 9, 10, 3, 3, 1, 1, 1, 0, LINEAR},
+    {2, 3, 6, 9, 9, 10, 3, 3, 2, 1, 1, 0, LINEAR},
+    {2, 2, 12, 8, 5, 5, 1, 1, 1, 0, 0, 0, LINEAR},
+    {1, 1, 32, 24, 60, 90, 3, 3, 1, 1, 1, 0, LEAKY},
+    {1, 1, 24, 100, 50, 41, 1, 1, 1, 0, 0, 0, LEAKY},
+    {1, 1, 40, 8, 50, 41, 5, 5, 2, 2, 2, 0, LEAKY},
+    {1, 1, 600, 20, 6, 6, 3, 3, 1, 1, 1, 0, LINEAR},
+    {8, 1, 3, 70, 1, 1, 1, 1, 1, 0, 0, 1, RELU},
+    {2, 1, 6, 20, 17, 17, 7, 1, 1, 3, 0, 1, RELU},
+    {2, 1, 20, 18, 17, 17, 1, 7, 1, 0, 3, 1, RELU},
+    {2, 1, 20, 33, 8, 8, 3, 1, 1, 1, 0, 0, LEAKY},
+    {2, 1, 20, 33, 8, 8, 1, 3, 1, 0, 1, 0, LEAKY},
+    {3, 1, 5, 9, 11, 14, 5, 3, 1, 2, 1, 0, LINEAR},
+    {3, 1, 5, 9, 11, 14, 3, 5, 1, 1, 2, 1, TANH},
+    {2, 1, 3, 8, 13, 7, 7, 1, 2, 3, 0, 0, LINEAR},
+    {2, 1, 3, 8, 7, 13, 1, 7, 2, 0, 3, 1, RELU},
+    {2, 1, 3, 8, 13, 15, 5, 3, 2, 0, 0, 0, RELU},
+    {2, 1, 3, 8, 9, 15, 3, 1, 3, 2, 0, 0, LINEAR},
+    {2, 2, 6, 10, 9, 11, 1, 7, 1, 0, 3, 0, LINEAR},
+    {2, 3, 6, 9, 9, 11, 7, 1, 2, 3, 0, 0, LINEAR},
+    {2, 4, 4, 8, 9, 11, 3, 2, 1, 0, 1, 0, LINEAR},
+    {2, 1, 4, 6, 9, 8, 4, 1, 1, 5, 0, 0, LINEAR}, /* padding beyond the kernel */
+    {2, 1, 4, 6, 9, 8, 1, 4, 1, 0, 2, 0, LINEAR},
+    {2, 1, 4, 6, 5, 6, 1, 5, 1, 1, 0, 0, LINEAR},
+    {2, 1, 4, 6, 1, 9, 9, 1, 1, 0, 0, 0, LINEAR},
+    {1, 1, 160, 40, 17, 17, 1, 7, 1, 0, 3, 0, LEAKY},
+    {1, 1, 40, 24, 60, 91, 7, 1, 1, 3, 0, 0, LEAKY},
+    {1, 1, 40, 24, 90, 61, 1, 7, 2, 0, 3, 0, LEAKY},
+    {1, 1, 3, 4, 1, 1, 1, 1, 1, 0, 0, 1, LINEAR}, /* one value a channel: no variance */
 };
 
 static uint64_t state = 1;
@@ -159,15 +184,15 @@ static double *zeros(size_t n)
 static void each_product(const layer *l, void (*visit)(size_t o, size_t k, size_t i, void *arg),
                          void *arg)
 {
-    int c = l->c / l->groups, n = l->n / l->groups;
+    int c = l->c / l->groups, n = l->n / l->groups, taps = l->size_w * l->size_h;
     for (int b = 0; b < l->batch; b++)
         for (int f = 0; f < l->n; f++)
             for (int y = 0; y < l->out_h; y++)
                 for (int x = 0; x < l->out_w; x++)
-                    for (int k = 0; k < c * l->size * l->size; k++) {
-                        int row = y * l->stride - l->pad + k / l->size % l->size;
-                        int column = x * l->stride - l->pad + k % l->size;
-                        int channel = f / n * c + k / l->size / l->size;
+                    for (int k = 0; k < taps * c; k++) {
+                        int row = y * l->stride - l->pad_h + k / l->size_w % l->size_h;
+                        int column = x * l->stride - l->pad_w + k % l->size_w;
+                        int channel = f / n * c + k / taps;
                         if (row < 0 || row >= l->h || column < 0 || column >= l->w) {
                             continue;
                         }
@@ -175,7 +200,7 @@ static void each_product(const layer *l, void (*visit)(size_t o, size_t k, size_
                                (size_t)y) *
                                       (size_t)l->out_w +
                                   (size_t)x,
-                              (size_t)f * (size_t)(c * l->size * l->size) + (size_t)k,
+                              (size_t)f * (size_t)(taps * c) + (size_t)k,
                               (((size_t)b * (size_t)l->c + (size_t)channel) * (size_t)l->h +
                                (size_t)row) *
                                       (size_t)l->w +
@@ -287,8 +312,9 @@ static void free_reference(reference *r)
 
 static layer make_layer(const conv_case *t)
 {
-    layer l = make_convolutional_layer(t->batch, t->h, t->w, t->c, t->n, t->groups, t->size,
-                                       t->stride, t->pad, t->activation, t->normalize, 0, 0, 0);
+    layer l = make_rectangular_convolutional_layer(t->batch, t->h, t->w, t->c, t->n, t->groups,
+                                                   t->size_w, t->size_h, t->stride, t->pad_w,
+                                                   t->pad_h, t->activation, t->normalize, 0, 0, 0);
     for (int i = 0; i < l.nweights; i++) {
         l.weights[i] = random_value();
     }
@@ -312,7 +338,9 @@ static void pass(layer l, float *input, const float *out_delta, float *delta)
     assert_non_null(net.workspace);
     memset(net.workspace, 0xff, l.workspace_size); /* NaN: nothing may be read before it is set */
     memset(l.output, 0xff, (size_t)l.batch * (size_t)l.outputs * sizeof(float));
-    memset(l.bias_updates, 0, (size_t)l.out_c * sizeof(float));
+    if (l.bias_updates) {
+        memset(l.bias_updates, 0, (size_t)l.out_c * sizeof(float));
+    }
     if (l.scale_updates) {
         memset(l.scale_updates, 0, (size_t)l.out_c * sizeof(float));
     }
@@ -436,6 +464,79 @@ static void test_batchnorm_layer(void **unused)
     }
 }
 
+/* Mean over the pixels of l's window at (i, j) that lie in the image, [h, w]; out_delta's share of
+ * each is added to delta. */
+static double average_reference(const layer *l, const float *image, int i, int j, double out_delta,
+                                double *delta)
+{
+    int size_h = l->size ? l->size : l->h, size_w = l->size ? l->size : l->w, count = 0;
+    double sum = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int k = 0; k < size_h * size_w; k++) {
+            int y = i * l->stride - l->pad / 2 + k / size_w;
+            int x = j * l->stride - l->pad / 2 + k % size_w;
+            if (y < 0 || y >= l->h || x < 0 || x >= l->w) {
+                continue;
+            }
+            if (pass == 0) {
+                count++;
+                sum += (double)image[y * l->w + x];
+            } else {
+                delta[y * l->w + x] += out_delta / count;
+            }
+        }
+    return sum / count;
+}
+
+static void test_avgpool(void **unused)
+{
+    (void)unused;
+    static const struct {
+        int batch, w, h, c, size, stride, padding, out_w, out_h;
+    } rows[] = {
+        {2, 35, 35, 5, 3, 1, 2, 35, 35}, {3, 8, 8, 20, 3, 1, 2, 8, 8},
+        {2, 9, 7, 3, 3, 2, 0, 4, 3},     {2, 9, 7, 3, 2, 2, 0, 4, 3},
+        {2, 9, 7, 3, 2, 2, 1, 5, 4},     {2, 9, 6, 3, 5, 3, 3, 3, 2},
+        {1, 6, 9, 2, 3, 1, 4, 8, 11}, /* corners see one pixel */
+        {1, 6, 9, 2, 2, 3, 0, 2, 3},  /* some pixels are in no window */
+        {1, 1, 1, 2, 3, 1, 2, 1, 1},     {2, 5, 4, 3, 1, 1, 0, 5, 4},
+        {2, 5, 4, 3, 0, 1, 0, 1, 1}, /* the whole image */
+    };
+    set_threads(THREADS);
+    for (int r = 0; r < (int)(sizeof rows / sizeof *rows); r++) {
+        layer l = make_avgpool_layer(rows[r].batch, 3, 4, rows[r].c, rows[r].size, rows[r].stride,
+                                     rows[r].padding);
+        resize_avgpool_layer(&l, rows[r].w, rows[r].h);
+        assert_int_equal(l.out_w, rows[r].out_w);
+        assert_int_equal(l.out_h, rows[r].out_h);
+        assert_int_equal(l.outputs, rows[r].out_w * rows[r].out_h * rows[r].c);
+        size_t n = (size_t)l.batch * (size_t)l.outputs, area = (size_t)l.w * (size_t)l.h;
+        size_t inputs = (size_t)l.batch * (size_t)l.inputs;
+        float *input = random_array(inputs), *out_delta = random_array(n);
+        float *before = random_array(inputs), *delta = copy_of(before, inputs);
+        double *y = zeros(n), *d = zeros(inputs);
+        for (size_t k = 0; k < inputs; k++) {
+            d[k] = (double)before[k];
+        }
+        for (size_t k = 0; k < n; k++) {
+            size_t pixels = (size_t)l.out_w * (size_t)l.out_h, image = k / pixels * area;
+            y[k] = average_reference(&l, input + image, (int)(k % pixels) / l.out_w,
+                                     (int)(k % pixels) % l.out_w, (double)out_delta[k], d + image);
+        }
+        pass(l, input, out_delta, delta);
+        assert_close("output", r, l.output, y, n);
+        assert_close("delta", r, delta, d, inputs);
+        pass(l, input, out_delta, NULL);
+        free(input);
+        free(out_delta);
+        free(before);
+        free(delta);
+        free(y);
+        free(d);
+        free_layer(l);
+    }
+}
+
 /* Outside of training the running statistics normalise, and do not move. */
 static void test_batchnorm_inference(void **unused)
 {
@@ -473,7 +574,9 @@ static void test_nan_is_visible(void **unused)
         for (int k = 0; k < l.nweights; k++) {
             bad += isnan(l.weight_updates[k]) != 0;
         }
-        assert_true(bad > 0);
+        if (bad == 0) {
+            fail_msg("case %d: no weight is NaN", i);
+        }
         free(input);
         free(out_delta);
         free_layer(l);
@@ -510,6 +613,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolutions),
+        cmocka_unit_test(test_avgpool),
         cmocka_unit_test(test_batchnorm_layer),
         cmocka_unit_test(test_batchnorm_inference),
         cmocka_unit_test(test_rolling_statistics),
