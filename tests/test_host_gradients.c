@@ -71,6 +71,22 @@ static const gradient_case cases[] = {
      IMAGE(2, 5, 4, 2) CONV("filters=3\nsize=3\npadding=2") CONV("filters=2\nsize=1\npadding=1")
          CLASSES(3),
      3, 1, 0.01f, 0},
+    {"conv 1x7 and 7x1",
+     IMAGE(2, 9, 8, 2) CONV("filters=3\nsize_w=7\nsize_h=1\npad=1")
+         CONV("filters=4\nsize_w=1\nsize_h=7\npad=1\ngroups=1") CLASSES(3),
+     3, 1, 0.01f, 0},
+    {"conv 5x3 stride",
+     IMAGE(2, 9, 8, 2) CONV("filters=4\nsize=3\nsize_w=5\npad=1") CONV(
+         "filters=4\nsize_w=3\nsize_h=5\nstride=2\npadding_w=0\npadding_h=1\ngroups=2") CLASSES(3),
+     3, 1, 0.01f, 0},
+    {"conv 1x3 bn",
+     IMAGE(8, 6, 6, 2) CONV(BN "filters=4\nsize=1\nsize_w=3\npad=1")
+         CONV(BN "filters=3\nsize=1\nsize_h=3\npad=1") "[avgpool]\n" CLASSES(3),
+     3, 1, 0.04f, 0},
+    {"binary 3x1",
+     IMAGE(2, 5, 5, 2) CONV("filters=3\nsize=3") CONV("filters=3\nsize_w=3\nsize_h=1\nbinary=1")
+         CLASSES(3),
+     3, 1, 0.01f, "1.weights"},
     {"binary",
      IMAGE(2, 5, 5, 2) CONV("filters=3\nsize=3") CONV("filters=3\nsize=3\nbinary=1") CLASSES(3), 3,
      1, 0.01f, "1.weights"},
@@ -130,6 +146,22 @@ static const gradient_case cases[] = {
     {"maxpool",
      IMAGE(2, 7, 6, 2) CONV("filters=3\nsize=3\npad=1") "[maxpool]\nsize=3\nstride=2\n" CLASSES(3),
      3, 1, 0.01f, 0},
+    {"avgpool windows",
+     IMAGE(2, 7, 6, 2)
+         CONV("filters=3\nsize=3\npad=1") "[avgpool]\nsize=3\n"
+                                          "[avgpool]\nsize=3\nstride=2\npadding=1\n" CLASSES(3),
+     3, 1, 0.01f, 0},
+    {"branches, as in Inception",
+     IMAGE(8, 6, 5, 2) CONV("filters=4\nsize=3\npad=1") CONV(
+         BN
+         "filters=2\nsize=1") "[route]\nlayers=0\n" CONV(BN "filters=2\nsize_w=3\nsize_h=1\npad=1")
+         CONV(BN
+              "filters=3\nsize_w=1\nsize_h=3\npad=1") "[route]\nlayers=0\n"
+                                                      "[avgpool]\nsize=3\n" CONV(
+                                                          BN
+                                                          "filters=2\nsize=1") "[route]\nlayers=1,"
+                                                                               "4,7\n" CLASSES(3),
+     3, 1, 0.04f, 0},
     {"route",
      IMAGE(2, 5, 5, 2) CONV("filters=3\nsize=3\npad=1")
          CONV("filters=2\nsize=3\npad=1") "[activation]\nactivation=loggy\n[route]\nlayers=-1,-2,"
