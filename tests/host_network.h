@@ -29,7 +29,7 @@ typedef struct {
     int n;
 } host_tensor;
 
-enum { MAX_TENSORS = 128 };
+enum { MAX_TENSORS = 512 };
 
 typedef struct {
     host_tensor row[MAX_TENSORS];
