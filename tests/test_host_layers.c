@@ -230,14 +230,18 @@ static void test_nan_under_maxpool(void **state)
 
 /* --- what cannot be --- */
 
-/* Exit status of the child that parses the cfg and trains a step with this truth. */
+/* Exit status of the child that parses the cfg and trains a step with this truth; what it said last
+ * on stderr. */
+static char said[512];
 static int status_of(const char *cfg, const float *truth, int n)
 {
+    char log[] = "/tmp/host-said-XXXXXX";
+    int file = mkstemp(log);
     fflush(stdout);
     fflush(stderr);
     pid_t child = fork();
     if (!child) {
-        if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout)) _exit(9);
+        if (!freopen(log, "w", stderr) || !freopen("/dev/null", "w", stdout)) _exit(9);
         muted[0] = -1;
         network *net = parse_text("", cfg);
         if (truth) memcpy(net->truth, truth, sizeof *truth * (size_t)n);
@@ -248,6 +252,10 @@ static int status_of(const char *cfg, const float *truth, int n)
     }
     int status;
     waitpid(child, &status, 0);
+    FILE *lines = fdopen(file, "r");
+    while (fgets(said, sizeof said, lines)) continue;
+    fclose(lines);
+    unlink(log);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -308,6 +316,30 @@ static void test_refused_cfgs(void **state)
         failed += status != 1;
     }
     assert_int_equal(failed, 0);
+}
+
+/* The file and the line: of an option that is out of bounds, else of the section. */
+static void test_refusals_say_where(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cfg, *end;
+    } rows[] = {
+        {IMAGE "[convolutional]\nsize=1\nsize_w=7\nfilters=2\n[cost]\n",
+         ":6: layer 0 [convolutional]: size of 7 x 1 does not fit its input of 6 x 6 with 0 x 0 "
+         "pixels on each side\n"},
+        {IMAGE "[convolutional]\nsize_w=1\n#\nsize_h=0\nfilters=2\n[cost]\n",
+         ":9: layer 0 [convolutional]: size_h=0 must be at least 1\n"},
+        {IMAGE CONV(3) "\n[avgpool]\nsize=3\npadding=5\n[cost]\n",
+         ":11: layer 1 [avgpool]: padding=5 puts windows of size=3 outside of the image; expected "
+         "at most 4\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; ++i) {
+        assert_int_equal(status_of(rows[i].cfg, NULL, 0), 1);
+        const char *line = strchr(said, ':');
+        assert_int_equal(strncmp(said, "/tmp/host-network-", 18), 0);
+        assert_string_equal(line ? line : "", rows[i].end);
+    }
 }
 
 static void test_labels(void **state)
@@ -392,11 +424,17 @@ int main(void)
     use_threads(1);
     /* Those that fork come first: a child cannot use the threads that its parent has started. */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused_cfgs),      cmocka_unit_test(test_labels),
-        cmocka_unit_test(test_state_is_carried),  cmocka_unit_test(test_reset_one_stream),
-        cmocka_unit_test(test_stopbackward),      cmocka_unit_test(test_frozen_recurrent),
-        cmocka_unit_test(test_large_inputs),      cmocka_unit_test(test_losses_stay_finite),
-        cmocka_unit_test(test_nan_under_maxpool), cmocka_unit_test(test_detectors_learn),
+        cmocka_unit_test(test_refused_cfgs),
+        cmocka_unit_test(test_refusals_say_where),
+        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_state_is_carried),
+        cmocka_unit_test(test_reset_one_stream),
+        cmocka_unit_test(test_stopbackward),
+        cmocka_unit_test(test_frozen_recurrent),
+        cmocka_unit_test(test_large_inputs),
+        cmocka_unit_test(test_losses_stay_finite),
+        cmocka_unit_test(test_nan_under_maxpool),
+        cmocka_unit_test(test_detectors_learn),
         cmocka_unit_test(test_smoothed_label),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
