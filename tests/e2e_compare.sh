@@ -152,6 +152,10 @@ compare_to again -optimizers sgd,hrnn -rates 1e-2,3e-2 -seeds 2 -batches 60 -eve
     -batch-sizes 1,4,99999999 >out 2>err || wrong "-batch-sizes: $(tail -n 1 err)"
 [ "$(wc -l <times/times.csv)" = 5 ] || wrong "times.csv: $(cat times/times.csv)"
 grep -q '^compare: batch size 99999999 with hrnn is left out: ' err || wrong 'a size is dropped silently'
+"$compare" net.cfg train.data -out times-only -optimizers sgd,hrnn -seeds 0 -batch-sizes 1,2 >out 2>err ||
+    wrong "-seeds 0: $(tail -n 1 err)"
+[ "$(wc -l <times-only/times.csv)" = 5 ] && grep -q '^2  .* (1.00)' times-only/summary.txt || wrong '-seeds 0: no step times'
+[ ! -e times-only/runs ] || wrong '-seeds 0 trained'
 
 # --- images that cannot be decoded ---
 cp -r images broken
@@ -216,7 +220,7 @@ refused 'a negative rate' '"-1" is not a learning rate' net.cfg train.data -rate
 refused 'no rate' '"" is not a learning rate' net.cfg train.data -rates 1e-3,
 refused 'a rate twice' '0.01 stands there twice' net.cfg train.data -rates 1e-2,1e-3,0.01
 refused 'rates of nobody' 'lion is not among' net.cfg train.data -rates lion=1e-3
-refused 'seeds 0' '-seeds 0: expected' net.cfg train.data -seeds 0
+refused 'seeds -1' '-seeds -1: expected' net.cfg train.data -seeds -1
 refused 'jobs 0' '-jobs 0: expected' net.cfg train.data -jobs 0
 refused 'batches -3' '-batches -3: expected' net.cfg train.data -batches=-3
 refused 'scan more than seeds' '-scan-seeds 4: ' net.cfg train.data -scan-seeds 4

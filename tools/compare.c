@@ -90,7 +90,7 @@ static const struct argp_option options[] = {
      "learning rates of those that have one; NAME=LIST: of one (hrnn: "
      "starting rates, or own); default: half-decades from 1e-5 to 1",
      0},
-    {"seeds", SEEDS, "N", 0, "seeds 1 to N; default 3", 0},
+    {"seeds", SEEDS, "N", 0, "seeds 1 to N; default 3; 0: only time the steps", 0},
     {"scan-seeds", SCAN_SEEDS, "K", 0,
      "all rates with seeds 1 to K only, the rest with the best rates, "
      "their neighbours and the defaults; default N",
@@ -143,7 +143,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         add(a->rates, &a->n_rates, "rates", value);
         break;
     case SEEDS:
-        a->seeds = whole_number("seeds", value, 1);
+        a->seeds = whole_number("seeds", value, 0);
         break;
     case SCAN_SEEDS:
         a->scan_seeds = whole_number("scan-seeds", value, 1);
@@ -458,12 +458,12 @@ static int compare(const arguments *a, plan *p)
     opt_status status = run_all(&s, &c, sizes, n_sizes, &failure);
     end_line();
     free(sizes);
-    int has_runs = c.n_runs > 0;
-    opt_status reported = has_runs ? report(&c, p->out, &error) : OPT_OK;
+    int has_results = c.n_runs > 0 || c.n_times > 0;
+    opt_status reported = has_results ? report(&c, p->out, &error) : OPT_OK;
     cmp_free(&c);
     check(status, &failure);
     check(reported, &error);
-    if (a->report_only && !has_runs) die("%s: holds no finished runs", p->out);
+    if (a->report_only && !has_results) die("%s: holds no finished runs", p->out);
     if (!stop_signal) return 0;
     fprintf(stderr, "compare: stopped; the same command with -resume goes on\n");
     return 128 + stop_signal;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "cells.h"
+#include "step_times.h"
 
 static const cmp_rate_result *best_of(const cmp_summary *s)
 {
@@ -285,7 +286,7 @@ int cmp_get_note(const comparison *c, const cmp_statistics *statistics, int inde
 {
     if (statistics->n == 0) {
         snprintf(note, CMP_NOTE, "No run has finished yet.");
-        return index == 0;
+        return index == 0 && c->n_times == 0;
     }
     if (index-- == 0) {
         describe_winner(statistics, note);
@@ -361,12 +362,15 @@ static void put_meanings(FILE *f, const cmp_column *columns, int first)
         fprintf(f, "  %s: %s\n", columns[k].title, columns[k].meaning);
 }
 
-void cmp_put_text(FILE *f, const comparison *c, const cmp_statistics *statistics)
+void cmp_put_text(FILE *f, const comparison *c, const cmp_statistics *statistics,
+                  const cmp_statistics *timed)
 {
     char text[CMP_NOTE];
     cmp_get_title(c, statistics, text);
     fprintf(f, "%s\n", text);
     for (int i = 0; cmp_get_note(c, statistics, i, text); i++) fprintf(f, "%s\n", text);
+    fputc('\n', f);
+    cmp_put_times_text(f, c, timed);
     if (statistics->n == 0) return;
     fprintf(f, "Losses in %s.\n\n", cmp_loss_unit(c));
     put_table(f, statistics, cmp_quality_columns);

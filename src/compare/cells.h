@@ -27,8 +27,9 @@ int cmp_get_note(const comparison *c, const cmp_statistics *statistics, int inde
 /* "network on data: ..." */
 void cmp_get_title(const comparison *c, const cmp_statistics *statistics, char title[CMP_NOTE]);
 
-/* summary.txt */
-void cmp_put_text(FILE *stream, const comparison *c, const cmp_statistics *statistics);
+/* summary.txt; timed: of cmp_list_timed */
+void cmp_put_text(FILE *stream, const comparison *c, const cmp_statistics *statistics,
+                  const cmp_statistics *timed);
 
 /* What the loss is measured in: "nats per image", or "the network's own cost". */
 const char *cmp_loss_unit(const comparison *c);

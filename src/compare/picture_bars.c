@@ -4,6 +4,7 @@
 #include "cells.h"
 #include "gnuplot.h"
 #include "pictures.h"
+#include "step_times.h"
 
 /* --- horizontal bars: the first optimizer on top --- */
 
@@ -116,53 +117,18 @@ picture_result picture_draw_speed(FILE *f, const comparison *c, const cmp_statis
 
 /* --- times.png --- */
 
-static const cmp_step_time *find_time(const comparison *c, const char *optimizer, int batch_size)
-{
-    for (int i = 0; i < c->n_times; i++)
-        if (c->times[i].batch_size == batch_size && strcmp(c->times[i].optimizer, optimizer) == 0 &&
-            c->times[i].batch_seconds > 0)
-            return &c->times[i];
-    return NULL;
-}
-
-/* The smallest batch size above `after`; 0: none. */
-static int next_batch_size(const comparison *c, int after)
-{
-    int next = 0;
-    for (int i = 0; i < c->n_times; i++)
-        if (c->times[i].batch_size > after && (!next || c->times[i].batch_size < next))
-            next = c->times[i].batch_size;
-    return next;
-}
-
-/* Milliseconds, or the ratio to sgd; NaN: not measured. */
-static double step_time(const comparison *c, const char *optimizer, int batch_size, int relative)
-{
-    const cmp_step_time *time = find_time(c, optimizer, batch_size);
-    const cmp_step_time *sgd = find_time(c, "sgd", batch_size);
-    if (!time || (relative && !sgd)) return NAN;
-    return relative ? time->batch_seconds / sgd->batch_seconds : 1e3 * time->batch_seconds;
-}
-
-static int is_timed(const comparison *c, const char *optimizer)
-{
-    for (int i = 0; i < c->n_times; i++)
-        if (strcmp(c->times[i].optimizer, optimizer) == 0) return 1;
-    return 0;
-}
-
 static void put_times_against_size(FILE *f, const comparison *c, const cmp_statistics *all)
 {
-    int relative = 0, first = next_batch_size(c, 0), last = first;
+    int relative = 0, first = cmp_next_batch_size(c, 0), last = first;
     double low = INFINITY, high = -INFINITY;
-    for (int b = first; b; b = next_batch_size(c, b)) {
-        relative |= find_time(c, "sgd", b) != NULL;
+    for (int b = first; b; b = cmp_next_batch_size(c, b)) {
+        relative |= cmp_find_time(c, "sgd", b) != NULL;
         last = b;
     }
     for (int i = 0; i < all->n; i++) {
         fprintf(f, "$s%d << EOD\n", i);
-        for (int b = first; b; b = next_batch_size(c, b)) {
-            double y = step_time(c, all->optimizers[i].optimizer, b, relative);
+        for (int b = first; b; b = cmp_next_batch_size(c, b)) {
+            double y = cmp_step_ms(c, all->optimizers[i].optimizer, b, relative);
             if (isnan(y)) continue;
             fprintf(f, "%d %.9g\n", b, y);
             low = fmin(low, y);
@@ -176,12 +142,11 @@ static void put_times_against_size(FILE *f, const comparison *c, const cmp_stati
         f,
         "set logscale x 2\nset xrange [%g:%g]\nset xtics auto\nset format x '%%.0f'\n"
         "set xlabel 'images in a batch'\nset ylabel '%s'\nset title '%s' font 'DejaVu Sans,16'\n"
-        "set key on top right\nplot NaN notitle",
+        "set key on below horizontal\nplot NaN notitle",
         first / 1.2, last * 1.2, relative ? "time of a step / sgd''s" : "time of a step (ms)",
         relative ? "Time of a step relative to sgd" : "Time of a step");
     char name[GNUPLOT_LABEL];
     for (int i = 0; i < all->n; i++) {
-        if (!is_timed(c, all->optimizers[i].optimizer)) continue;
         fprintf(f, ", \\\n$s%d using 1:2 with linespoints pt 7 ps 1 lw 3 lc rgb '#%s' title ", i,
                 gnuplot_colour(all, i));
         gnuplot_put_text(f, gnuplot_shorten(all->optimizers[i].optimizer, name));
@@ -195,7 +160,7 @@ static void put_split(FILE *f, const comparison *c, const cmp_statistics *all, c
     double longest = 0;
     put_names(f, all, places, n);
     for (int i = 0; i < n; i++) {
-        const cmp_step_time *time = find_time(c, all->optimizers[places[i]].optimizer, batch_size);
+        const cmp_step_time *time = cmp_find_time(c, all->optimizers[places[i]].optimizer, batch_size);
         double update = 1e3 * time->update_seconds, total = 1e3 * time->batch_seconds;
         char text[128];
         put_bar(f, 0, total - update, i, "999999", 0.6);
@@ -214,17 +179,17 @@ static void put_split(FILE *f, const comparison *c, const cmp_statistics *all, c
     fputs("plot NaN notitle\n", f);
 }
 
-picture_result picture_draw_times(FILE *f, const comparison *c, const cmp_statistics *all)
+static picture_result draw_times(FILE *f, const comparison *c, const cmp_statistics *all)
 {
     int *places = malloc(sizeof(*places) * ((size_t)all->n + 1)), n = 0, last = 0, sizes = 0;
     char title[CMP_NOTE], network[GNUPLOT_LABEL];
     if (!places) return PICTURE_NO_MEMORY;
-    for (int b = next_batch_size(c, 0); b; b = next_batch_size(c, b)) {
+    for (int b = cmp_next_batch_size(c, 0); b; b = cmp_next_batch_size(c, b)) {
         last = b;
         sizes++;
     }
     for (int i = 0; i < all->n; i++)
-        if (find_time(c, all->optimizers[i].optimizer, last)) places[n++] = i;
+        if (cmp_find_time(c, all->optimizers[i].optimizer, last)) places[n++] = i;
     if (n == 0) {
         free(places);
         return PICTURE_EMPTY;
@@ -244,4 +209,13 @@ picture_result picture_draw_times(FILE *f, const comparison *c, const cmp_statis
     fputs("unset multiplot\n", f);
     free(places);
     return PICTURE_DRAWN;
+}
+
+picture_result picture_draw_times(FILE *f, const comparison *c, const cmp_statistics *all)
+{
+    cmp_statistics timed;
+    if (cmp_list_timed(c, all, &timed, NULL) != OPT_OK) return PICTURE_NO_MEMORY;
+    picture_result result = draw_times(f, c, &timed);
+    cmp_free_statistics(&timed);
+    return result;
 }

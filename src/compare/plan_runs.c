@@ -21,7 +21,7 @@ planned_run *plan_first_runs(const plan *p, int *n)
 {
     int rates = 0;
     for (int i = 0; i < p->n_optimizers; i++) rates += p->optimizers[i].n_rates;
-    planned_run *runs = malloc((size_t)(rates * p->scan_seeds) * sizeof(*runs));
+    planned_run *runs = malloc(((size_t)rates * (size_t)p->scan_seeds + 1) * sizeof(*runs));
     *n = 0;
     for (int seed = 1; runs && seed <= p->scan_seeds; seed++)
         for (int i = 0; i < p->n_optimizers; i++)

@@ -7,6 +7,7 @@
 #include "csv.h"
 #include "report.h"
 #include "statistics.h"
+#include "step_times.h"
 #include "tables.h"
 
 static const char *const outcomes[] = {"unfinished", "finished", "diverged"};
@@ -155,9 +156,12 @@ static opt_status write_text(FILE *f, const comparison *c, const char *folder, o
     cmp_statistics statistics;
     opt_status status = cmp_make_statistics(c, &statistics, error);
     if (status != OPT_OK) return status;
-    cmp_put_text(f, c, &statistics);
+    cmp_statistics timed;
+    status = cmp_list_timed(c, &statistics, &timed, error);
+    if (status == OPT_OK) cmp_put_text(f, c, &statistics, &timed);
+    cmp_free_statistics(&timed);
     cmp_free_statistics(&statistics);
-    return OPT_OK;
+    return status;
 }
 
 char *cmp_join(const char *folder, const char *name)
