@@ -1,67 +1,11 @@
 #include "hrnn_step.h"
+#include "hrnn_vector.h"
 
 #include <math.h>
 #include <string.h>
 
 /* Below this many parameters a second thread costs more than it brings. */
 enum { PARALLEL_PARAMS = 4096 };
-
-/* Rows of the vector-valued cells are padded to whole vectors. */
-enum { PAD = 64 };
-
-static void vector_sigmoid(float *x, int n)
-{
-    for (int i = 0; i < n; i += LANES) {
-        lanes *v = (lanes *)(x + i);
-        *v = lanes_sigmoid(*v);
-    }
-}
-
-static void vector_tanh(float *x, int n)
-{
-    for (int i = 0; i < n; i += LANES) {
-        lanes *v = (lanes *)(x + i);
-        *v = lanes_tanh(*v);
-    }
-}
-
-/* y[j] += Σ_k x[k]·w[k, j]; w is [n_in, n_out]. */
-static void add_product(float *restrict y, const float *restrict x, const float *restrict w,
-                        int n_in, int n_out)
-{
-    for (int k = 0; k < n_in; k++)
-        for (int j = 0; j < n_out; j++) y[j] += x[k] * w[k * n_out + j];
-}
-
-static void add_to(float *restrict y, const float *restrict x, int n)
-{
-    for (int i = 0; i < n; i++) y[i] += x[i];
-}
-
-/* One GRU step of 20 units: input [n_in], bias [60] injected into r, u and c or NULL. */
-static void vector_gru(const float *gates_weight, const float *gates_bias,
-                       const float *candidate_weight, const float *candidate_bias,
-                       const float *input, int n_in, const float *bias, float *state)
-{
-    enum { N = HRNN_H1 };
-    _Alignas(64) float gates[PAD] = {0}, candidate[PAD] = {0};
-    float reset[N];
-    add_to(gates, gates_bias, 2 * N);
-    add_to(candidate, candidate_bias, N);
-    if (bias) {
-        add_to(gates, bias, 2 * N);
-        add_to(candidate, bias + 2 * N, N);
-    }
-    add_product(gates, input, gates_weight, n_in, 2 * N);
-    add_product(gates, state, gates_weight + n_in * 2 * N, N, 2 * N);
-    vector_sigmoid(gates, PAD);
-    for (int j = 0; j < N; j++) reset[j] = gates[j] * state[j];
-    add_product(candidate, input, candidate_weight, n_in, N);
-    add_product(candidate, reset, candidate_weight + n_in * N, N, N);
-    vector_tanh(candidate, PAD);
-    for (int j = 0; j < N; j++)
-        state[j] = candidate[j] + gates[N + j] * (state[j] - candidate[j]);
-}
 
 /* The bias of the parameter RNN: its own, and what tensor and network inject. */
 static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
@@ -70,12 +14,12 @@ static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
     memcpy(tensor->bias, m->param_gates_bias, sizeof m->param_gates_bias);
     memcpy(tensor->bias + 2 * HRNN_H0, m->param_candidate_bias, sizeof m->param_candidate_bias);
     if (hrnn_has(m, HRNN_TENSOR_RNN)) {
-        add_to(tensor->bias, m->param_from_tensor_bias, 3 * HRNN_H0);
-        add_product(tensor->bias, tensor->z, m->param_from_tensor_weight, HRNN_H1, 3 * HRNN_H0);
+        vector_add(tensor->bias, m->param_from_tensor_bias, 3 * HRNN_H0);
+        vector_product(tensor->bias, tensor->z, m->param_from_tensor_weight, HRNN_H1, 3 * HRNN_H0);
     }
     if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
-        add_to(tensor->bias, m->param_from_global_bias, 3 * HRNN_H0);
-        add_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2, 3 * HRNN_H0);
+        vector_add(tensor->bias, m->param_from_global_bias, 3 * HRNN_H0);
+        vector_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2, 3 * HRNN_H0);
     }
 }
 
@@ -84,35 +28,16 @@ void hrnn_prepare(hrnn_state *state)
     for (int k = 0; k < state->n; k++) prepare_tensor(state, &state->tensors[k]);
 }
 
-/* The gradient of a tile; entries that are not finite become 0 and count, huge ones are clamped so
- * that their squares are floats. */
 LANES_FN void load_gradient(const int nv, const opt_tensor *t, const lanes_any *grad,
                             const lanes_any *param, lanes *g, lanes *bad)
 {
-    EACH_VECTOR(v, nv) {
-        const lanes raw = t->grad_scale * grad[v] + t->l2 * param[v];
-        const lanes size = lanes_abs(raw), zero = lanes_set(0), limit = lanes_set(INFINITY);
-        g[v] = lanes_clamp(lanes_if_less(size, limit, raw, zero), -1e18f, 1e18f);
-        *bad += lanes_if_less(size, limit, zero, lanes_set(1));
-    }
+    EACH_VECTOR(v, nv) g[v] = cell_gradient(t->grad_scale * grad[v] + t->l2 * param[v], bad);
 }
 
 /* sum += x over the tile's vectors; mask (1 or 0) leaves out the lanes beyond the tensor's end. */
 LANES_FN void add_tile(const int nv, lanes *sum, const lanes *x, const lanes *mask)
 {
     EACH_VECTOR(v, nv) *sum += mask ? mask[v] * x[v] : x[v];
-}
-
-LANES_FN void load_rows(const int nv, const float *block, int row, int rows, tile_row *to)
-{
-    for (int r = 0; r < rows; r++)
-        EACH_VECTOR(v, nv) to[r][v] = *(const lanes *)(block + (row + r) * BLOCK + v * LANES);
-}
-
-LANES_FN void store_rows(const int nv, float *block, int row, int rows, const tile_row *from)
-{
-    for (int r = 0; r < rows; r++)
-        EACH_VECTOR(v, nv) *(lanes *)(block + (row + r) * BLOCK + v * LANES) = from[r][v];
 }
 
 /* One tile: block points at its first lane in row 0. grad becomes e^(η̂ + offset)·d; param becomes
@@ -122,16 +47,17 @@ LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor 
 {
     const hrnn_model *model = k->model;
     tile_row xh[HRNN_FAN], *h = xh + HRNN_INPUTS, a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1];
-    tile_row g[1], d[1], proposal[1], square[1];
+    tile_row g[1], d[1], proposal[1], square[1], b[HRNN_SCALES], scale_decay[1], reset[HRNN_H0];
     load_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
     load_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
     load_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
     load_rows(nv, block, ROW_LOG_LR, 1, log_lr);
     load_gradient(nv, t, grad, param, g[0], &sums[SUM_BAD]);
-    cell_inputs(nv, k, h, g[0], log_lr[0], a, m, xh);
+    cell_decays(nv, k, h, b, scale_decay[0]);
+    cell_inputs(nv, k, b, scale_decay[0], g[0], log_lr[0], a, m, xh);
     store_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
     store_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
-    cell_gru(nv, k, xh);
+    cell_gru(nv, k, xh, reset, NULL, h);
     store_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
     for (int j = 0; j < HRNN_H0; j++) add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
     for (int j = 0; j < HRNN_INPUTS; j++)
@@ -191,21 +117,63 @@ LANES_FN void step_chunk(const hrnn_state *state, const cell_constants *k, hrnn_
     for (int s = 0; s < SUMS; s++) chunk->sums[s] = lanes_sum(sums[s]);
 }
 
-/* The usual models have their own copies of the step, in which the features are constants. */
-enum { FULL = (1 << HRNN_FEATURES) - 1, FULL_NO_ATTENTION = FULL & ~(1 << HRNN_ATTENTION) };
+/* A row of the tape from n <= 64 values; what lies beyond them is 0. */
+static void record_row(float *to, const float *from, size_t n)
+{
+    memcpy(to, from, n * sizeof *to);
+    memset(to + n, 0, (BLOCK - n) * sizeof *to);
+}
 
+/* The state before the step and the gradient. */
+static void record_chunk(const hrnn_state *state, const hrnn_chunk *chunk)
+{
+    const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
+    const size_t end = chunk->first + chunk->count;
+    for (size_t i = chunk->first; i < end; i += BLOCK) {
+        float *to = hrnn_tape_block(state, state->record, tensor, i);
+        memcpy(to, tensor->blocks + i * (size_t)state->rows, sizeof(float) * ROW_OTHER * BLOCK);
+        record_row(to + TAPE_GRADIENT * BLOCK, tensor->t->grad + i, end - i < BLOCK ? end - i : BLOCK);
+    }
+}
+
+/* The steps, before their scale: what step_tile left in grad, and in param with attention. */
+static void record_steps(const hrnn_state *state, const hrnn_chunk *chunk)
+{
+    const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
+    const size_t end = chunk->first + chunk->count;
+    for (size_t i = chunk->first; i < end; i += BLOCK) {
+        float *to = hrnn_tape_block(state, state->record, tensor, i);
+        const size_t n = end - i < BLOCK ? end - i : BLOCK;
+        record_row(to + TAPE_STEP * BLOCK, tensor->t->grad + i, n);
+        if (hrnn_has(&state->model, HRNN_ATTENTION))
+            record_row(to + TAPE_ATTENTION * BLOCK, tensor->t->param + i, n);
+    }
+}
+
+/* The usual models have their own copies of the step, in which the features are constants. */
 static void run_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
 {
     k.bias = state->tensors[chunk->tensor].bias;
-    if (k.features == FULL) {
-        k.features = FULL;
+    if (state->record) record_chunk(state, chunk);
+    if (k.features == HRNN_FULL) {
+        k.features = HRNN_FULL;
         step_chunk(state, &k, chunk);
-    } else if (k.features == FULL_NO_ATTENTION) {
-        k.features = FULL_NO_ATTENTION;
+    } else if (k.features == HRNN_FULL_NO_ATTENTION) {
+        k.features = HRNN_FULL_NO_ATTENTION;
         step_chunk(state, &k, chunk);
     } else {
         step_chunk(state, &k, chunk);
     }
+}
+
+static void record_tensor(const hrnn_state *state, const hrnn_tensor *tensor, const float *input)
+{
+    hrnn_tensor_record *record = &state->record->tensors[tensor - state->tensors];
+    memcpy(record->z, tensor->z, sizeof record->z);
+    memcpy(record->input, input, sizeof record->input);
+    memcpy(record->bias, tensor->bias, sizeof record->bias);
+    record->step_norm = tensor->step_norm;
+    record->attention_norm = tensor->attention_norm;
 }
 
 /* Adds up a tensor's chunks: the scale of its directions, and the tensor RNN's step. */
@@ -222,14 +190,16 @@ static void finish_tensor(const hrnn_state *state, hrnn_tensor *tensor)
     tensor->log_lr_sum = sums[SUM_LOG_LR];
     tensor->bad = (size_t)sums[SUM_BAD];
 
-    float input[HRNN_FAN], bias[3 * HRNN_H1] = {0};
+    float input[HRNN_FAN], bias[GRU_BIASES] = {0};
     for (int j = 0; j < HRNN_FAN; j++) input[j] = (float)(sums[SUM_INPUT + j] / n);
     if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
-        add_to(bias, m->tensor_from_global_bias, 3 * HRNN_H1);
-        add_product(bias, state->global, m->tensor_from_global_weight, HRNN_H2, 3 * HRNN_H1);
+        vector_add(bias, m->tensor_from_global_bias, GRU_BIASES);
+        vector_product(bias, state->global, m->tensor_from_global_weight, HRNN_H2, GRU_BIASES);
     }
-    vector_gru(m->tensor_gates_weight, m->tensor_gates_bias, m->tensor_candidate_weight,
-               m->tensor_candidate_bias, input, HRNN_FAN, bias, tensor->z);
+    if (state->record) record_tensor(state, tensor, input);
+    const gru cell = tensor_gru(m);
+    gru_activations act;
+    vector_gru(&cell, input, bias, tensor->z, &act, tensor->z);
 }
 
 /* The global RNN's step, and η̄ for the next step. */
@@ -239,12 +209,17 @@ static void finish_network(hrnn_state *state)
     float mean[HRNN_H1] = {0};
     double log_lr = 0;
     for (int k = 0; k < state->n; k++) {
-        add_to(mean, state->tensors[k].z, HRNN_H1);
+        vector_add(mean, state->tensors[k].z, HRNN_H1);
         log_lr += state->tensors[k].log_lr_sum;
     }
     for (int j = 0; j < HRNN_H1; j++) mean[j] /= (float)state->n;
-    vector_gru(m->global_gates_weight, m->global_gates_bias, m->global_candidate_weight,
-               m->global_candidate_bias, mean, HRNN_H1, NULL, state->global);
+    if (state->record) {
+        memcpy(state->record->global, state->global, sizeof mean);
+        memcpy(state->record->mean_z, mean, sizeof mean);
+    }
+    const gru cell = global_gru(m);
+    gru_activations act;
+    vector_gru(&cell, mean, NULL, state->global, &act, state->global);
     state->mean_log_lr = (float)(log_lr / (double)state->params);
 }
 
@@ -254,6 +229,7 @@ static void apply_chunk(const hrnn_state *state, const hrnn_chunk *chunk, float 
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     const float rate = rate_ratio * tensor->t->lr_scale;
     const float step = rate * tensor->step_norm, look = rate * tensor->attention_norm;
+    if (state->record) record_steps(state, chunk);
     float *restrict param = tensor->t->param + chunk->first;
     float *restrict grad = tensor->t->grad + chunk->first;
     const size_t n = chunk->count;
@@ -297,8 +273,13 @@ void hrnn_step(hrnn_state *state, int first, float rate_ratio)
         .features = state->model.features,
         .first = first,
         .mean_log_lr = state->mean_log_lr,
-        .log_lr_momentum = 1 / (1 + expf(-state->model.momentum_logit[0])),
+        .log_lr_momentum = hrnn_log_lr_momentum(&state->model),
     };
+    if (state->record) {
+        state->record->first = first;
+        state->record->rate_ratio = rate_ratio;
+        state->record->mean_log_lr = state->mean_log_lr;
+    }
 #pragma omp parallel if (state->params > PARALLEL_PARAMS)
     {
 #pragma omp for schedule(static, 1)

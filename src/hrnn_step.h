@@ -5,8 +5,14 @@
 
 #include "hrnn_cell.h"
 
-/* Units of work: at most CHUNK_BLOCKS blocks of one tensor. Partial sums are kept a chunk and added in
- * their order, so the result does not depend on the number of threads. */
+/* Features of the usual models: all, or all but attention. */
+enum {
+    HRNN_FULL = (1 << HRNN_FEATURES) - 1,
+    HRNN_FULL_NO_ATTENTION = HRNN_FULL & ~(1 << HRNN_ATTENTION),
+};
+
+/* Units of work: at most CHUNK_BLOCKS blocks of one tensor. Partial sums are kept a chunk and added
+ * in their order, so the result does not depend on the number of threads. */
 enum { CHUNK_BLOCKS = 64 };
 typedef struct {
     int tensor;          /* index in hrnn_state.tensors */
@@ -26,6 +32,26 @@ typedef struct {
     float step_norm, attention_norm; /* 1 / √(mean d² + 1e-16), the same for q */
 } hrnn_tensor;
 
+/* What the adjoint of a step needs (hrnn_adjoint.h), in memory of whoever set hrnn_state.record.
+ * The tape has one block a block of state: the 19 rows of the state before the step, and these. */
+enum {
+    TAPE_GRADIENT = ROW_OTHER, /* as it was accumulated */
+    TAPE_STEP,                 /* e^(η̂ + offset)·d, d before its normalisation */
+    TAPE_ATTENTION,            /* with attention: e^η̂·q, the same */
+};
+typedef struct {
+    float z[HRNN_H1], input[HRNN_FAN]; /* of the tensor RNN, before the step */
+    float bias[3 * HRNN_H0];
+    float step_norm, attention_norm;
+} hrnn_tensor_record;
+typedef struct {
+    float *blocks;               /* in the order of the state's, hrnn_tape_rows rows of 64 each */
+    hrnn_tensor_record *tensors; /* [hrnn_state.n] */
+    float global[HRNN_H2], mean_z[HRNN_H1]; /* G before the step, the input of its RNN */
+    float mean_log_lr, rate_ratio;
+    int first;
+} hrnn_record;
+
 typedef struct {
     hrnn_model model;
     char identity[33];      /* digest of the model: a checkpoint belongs to it */
@@ -42,7 +68,41 @@ typedef struct {
     float mean_log_lr;      /* η̄ */
     int mean_is_stale;      /* log_lr was written from outside: take its mean anew */
     int at_true_params;     /* attention: param holds θ */
+    hrnn_record *record;    /* filled by each step; NULL: none */
 } hrnn_state;
+
+static inline int hrnn_tape_rows(const hrnn_state *state)
+{
+    return TAPE_ATTENTION + hrnn_has(&state->model, HRNN_ATTENTION);
+}
+
+/* The block of the tape that holds parameter i, a multiple of 64, of a tensor. */
+static inline float *hrnn_tape_block(const hrnn_state *state, const hrnn_record *record,
+                                     const hrnn_tensor *tensor, size_t i)
+{
+    const size_t block = (size_t)(tensor->blocks - state->arena) / BLOCK / (size_t)state->rows;
+    return record->blocks + (block * BLOCK + i) * (size_t)hrnn_tape_rows(state);
+}
+
+/* γ */
+static inline float hrnn_log_lr_momentum(const hrnn_model *model)
+{
+    return 1 / (1 + expf(-model->momentum_logit[0]));
+}
+
+/* Rows of a block, or of the tape's, to and from a tile; block points at the tile's first lane in
+ * row 0. */
+LANES_FN void load_rows(const int nv, const float *block, int row, int rows, tile_row *to)
+{
+    for (int r = 0; r < rows; r++)
+        EACH_VECTOR(v, nv) to[r][v] = *(const lanes *)(block + (row + r) * BLOCK + v * LANES);
+}
+
+LANES_FN void store_rows(const int nv, float *block, int row, int rows, const tile_row *from)
+{
+    for (int r = 0; r < rows; r++)
+        EACH_VECTOR(v, nv) *(lanes *)(block + (row + r) * BLOCK + v * LANES) = from[r][v];
+}
 
 /* From z and G (or the start, or a checkpoint) to every tensor's bias. */
 void hrnn_prepare(hrnn_state *state);

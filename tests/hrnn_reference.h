@@ -13,12 +13,14 @@ typedef struct {
     size_t n;
     double lr_scale, z[20];
     double *theta, *phi, *log_lr; /* [n] */
+    double *clip; /* NULL, or [steps left, n]: what the clip of η̂ adds; see reference.replay_clip */
     double (*h)[10], (*a)[4], (*m)[4];
 } reference_tensor;
 
 typedef struct {
     const hrnn_model *model;
     int n, first;
+    int replay_clip; /* add the recorded clip instead of clipping: derivatives pass straight through */
     reference_tensor *tensors;
     double global[20];
 } reference;
@@ -88,6 +90,15 @@ static inline void ref_inputs(const reference *r, const double *h, double g, dou
     x[11] = hrnn_has(p, HRNN_RELATIVE_LR) ? relative_lr : 0;
 }
 
+static inline double ref_clip(const reference *r, reference_tensor *t, size_t i, double raw)
+{
+    if (r->replay_clip) return raw + t->clip[i];
+    const double clipped = fmin(fmax(raw, (double)r->model->min_log_lr),
+                                (double)r->model->max_log_lr);
+    if (t->clip) t->clip[i] = clipped - raw;
+    return clipped;
+}
+
 /* All of one tensor's step but the global RNN; grad are finite gradients of the mean loss. */
 static inline void ref_tensor_step(const reference *r, reference_tensor *t, const double *grad,
                                    double mean_log_lr, double ratio)
@@ -121,7 +132,7 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
         if (hrnn_has(p, HRNN_DYNAMIC_LR)) {
             const double gamma = ref_sigmoid((double)p->momentum_logit[0]);
             hat[i] += ref_dot(h, p->log_lr_weight, 10) + (double)p->log_lr_bias[0];
-            hat[i] = fmin(fmax(hat[i], (double)p->min_log_lr), (double)p->max_log_lr);
+            hat[i] = ref_clip(r, t, i, hat[i]);
             t->log_lr[i] = gamma * t->log_lr[i] + (1 - gamma) * hat[i];
         }
     }
@@ -136,6 +147,7 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
     }
     ref_gru(mean, 22, t->z, 20, tensor_bias, p->tensor_gates_weight, p->tensor_gates_bias,
             p->tensor_candidate_weight, p->tensor_candidate_bias);
+    if (t->clip) t->clip += t->n;
     free(d);
     free(q);
     free(hat);

@@ -1,5 +1,5 @@
-/* build/replay on the golden traces: all pass, what lies beyond a bound fails by name, what is no
- * trace is refused. Needs the program; $BUILD says where it is (default: build). */
+/* build/replay on the golden traces, adjoints and unrolls: all pass, what lies beyond a bound fails
+ * by name, what is none is refused. Needs the program; $BUILD says where it is (default: build). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,11 +11,20 @@
 #include "safetensors.h"
 #include "scratch.h"
 
-static const char *const traces[] = {"tests/golden/trace-extreme-gradients.safetensors",
-                                     "tests/golden/trace-many-tensors.safetensors",
-                                     "tests/golden/trace-one-tensor.safetensors"};
-enum { TRACES = 3 };
+static const char *const traces[] = {
+    "tests/golden/trace-extreme-gradients.safetensors",
+    "tests/golden/trace-many-tensors.safetensors",
+    "tests/golden/trace-one-tensor.safetensors",
+    "tests/golden/adjoint-attention.safetensors",
+    "tests/golden/adjoint-open-loop.safetensors",
+    "tests/golden/unroll-first-order.safetensors",
+    "tests/golden/unroll-second-order.safetensors",
+    "tests/golden/unroll-second-order-attention.safetensors",
+};
+enum { TRACES = 8 };
 static const char many_tensors[] = "tests/golden/trace-many-tensors.safetensors";
+static const char adjoint[] = "tests/golden/adjoint-attention.safetensors";
+static const char second_order[] = "tests/golden/unroll-second-order-attention.safetensors";
 
 /* Runs replay; its output (both streams) is left in output. Returns its exit status. */
 static char output[8192];
@@ -47,6 +56,7 @@ typedef struct {
     const char *name;
     size_t entry;       /* of the tensor */
     float add;          /* to that entry; NAN makes it NaN */
+    int spread;         /* to all entries, instead */
     const char *rename; /* the tensor's new name */
     const char *value;  /* the note's new value, "" drops the note */
 } change;
@@ -60,7 +70,9 @@ static void copy_tensor(st_writer *w, const st_tensor *t, const change *c)
 {
     float *data = malloc(t->bytes + 1);
     memcpy(data, t->data, t->bytes);
-    if (c && strcmp(t->name, c->name) == 0 && c->add != 0) data[c->entry] += c->add;
+    const int here = c && strcmp(t->name, c->name) == 0 && c->add != 0;
+    if (here && !c->spread) data[c->entry] += c->add;
+    for (size_t i = 0; here && c->spread && i < t->count; i++) data[i] += c->add;
     assert_int_equal(st_writer_data(w, data, t->bytes, NULL), OPT_OK);
     free(data);
 }
@@ -68,8 +80,9 @@ static void copy_tensor(st_writer *w, const st_tensor *t, const change *c)
 /* Copies a trace with a change to the scratch file "copy". */
 static const char *copy(const char *trace, const change *c)
 {
-    static const char *const keys[] = {"format",     "attention",  "tensors", "steps",
-                                       "max_log_lr", "min_log_lr", "without"};
+    static const char *const keys[] = {"format",     "attention",   "tensors",   "steps",
+                                       "max_log_lr", "min_log_lr",  "without",   "loss",
+                                       "meta_loss",  "init_log_lr", "second_derivatives"};
     opt_error error = {0};
     st_file *file = st_open(trace, &error);
     if (!file) fail_msg("%s", error.message);
@@ -150,6 +163,67 @@ static void test_bounds(void **state)
     st_close(file);
 }
 
+/* The largest size of an entry of a tensor of a file. */
+static double largest_entry(const char *trace, const char *name)
+{
+    st_file *file = st_open(trace, NULL);
+    assert_non_null(file);
+    const st_tensor *t = st_find(file, name);
+    assert_non_null(t);
+    double largest = 0;
+    for (size_t i = 0; i < t->count; i++)
+        largest = fmax(largest, fabs((double)((const float *)t->data)[i]));
+    st_close(file);
+    return largest;
+}
+
+/* The same for each tensor of a meta-gradient, for all of it, and for losses. */
+static void test_meta_gradient_bounds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *trace, *tensor, *quantity;
+        size_t entry;
+        double bound; /* to the tensor's largest entry; < 0: absolute */
+    } rows[] = {
+        {adjoint, "want.model.tensor.init", "tensor.init", 19, 1e-3},
+        {adjoint, "want.model.tensor.gates.bias", "tensor.gates.bias", 39, 1e-3},
+        {adjoint, "want.model.readout.step.shortcut", "readout.step.shortcut", 2, 1e-3},
+        {second_order, "want.model.global.candidate.weight", "global.candidate.weight", 799, 1e-3},
+        {second_order, "want.model.log_lr.momentum_logit", "log_lr.momentum_logit", 0, 1e-3},
+        {second_order, "want.losses", "losses", 0, -1e-4},
+    };
+    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+        const double bound = rows[r].bound < 0
+                                 ? -rows[r].bound
+                                 : rows[r].bound * largest_entry(rows[r].trace, rows[r].tensor);
+        change c = {.name = rows[r].tensor, .entry = rows[r].entry};
+        char fails[100];
+        snprintf(fails, sizeof(fails), "copy FAIL %s ", rows[r].quantity);
+        c.add = (float)(2.5 * bound);
+        expect(copy(rows[r].trace, &c), 1, fails);
+        c.add = NAN;
+        expect(copy(rows[r].trace, &c), 1, fails);
+        c.add = (float)(0.3 * bound);
+        expect(copy(rows[r].trace, &c), 0, " ok ");
+    }
+    change loss = {.name = "loss", .value = "-27.3"}, meta = {.name = "meta_loss", .value = "-0.13615"};
+    expect(copy(adjoint, &loss), 1, "copy FAIL loss ");
+    expect(copy(second_order, &meta), 1, "copy FAIL meta_loss ");
+}
+
+/* Within the bound of each tensor, but not of the whole. */
+static void test_whole_meta_gradient(void **state)
+{
+    (void)state;
+    static const char name[] = "want.model.param.gates.weight";
+    const double largest = largest_entry(adjoint, name);
+    change c = {.name = name, .add = (float)(0.9e-3 * largest), .spread = 1};
+    expect(copy(adjoint, &c), 1, "copy FAIL meta_gradient ");
+    c.add = (float)(1e-6 * largest);
+    expect(copy(adjoint, &c), 0, " ok ");
+}
+
 /* Every input counts: a changed model, gradient, start or setting is noticed. */
 static void test_inputs_count(void **state)
 {
@@ -171,6 +245,27 @@ static void test_inputs_count(void **state)
     };
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
         expect(copy(many_tensors, &changes[i]), 1, "FAIL");
+    static const change of_adjoint[] = {
+        {.name = "model.param.gates.weight", .entry = 300, .add = 1},
+        {.name = "model.readout.attention.shortcut", .entry = 3, .add = 1},
+        {.name = "grad.1", .entry = 65 * 7, .add = 100},
+        {.name = "cotangent.param.1", .entry = 65 * 8 - 1, .add = 1},
+        {.name = "cotangent.attended.0", .entry = 0, .add = 1},
+        {.name = "init_log_lr", .value = "-3.9"},
+        {.name = "attention", .value = "0"},
+        {.name = "without", .value = "relative_lr"},
+    };
+    for (size_t i = 0; i < sizeof(of_adjoint) / sizeof(of_adjoint[0]); i++)
+        expect(copy(adjoint, &of_adjoint[i]), 1, "FAIL");
+    static const change of_unroll[] = {
+        {.name = "problem.A", .entry = 24, .add = 1},
+        {.name = "problem.b", .entry = 4, .add = 1},
+        {.name = "init.param.0", .entry = 4, .add = 1},
+        {.name = "second_derivatives", .value = "0"},
+        {.name = "init_log_lr", .value = "-3.9"},
+    };
+    for (size_t i = 0; i < sizeof(of_unroll) / sizeof(of_unroll[0]); i++)
+        expect(copy(second_order, &of_unroll[i]), 1, "FAIL");
 }
 
 static void test_not_a_trace(void **state)
@@ -195,8 +290,24 @@ static void test_not_a_trace(void **state)
     };
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
         expect(copy(many_tensors, &changes[i]), 2, "copy: ");
-    expect("tests/golden/unroll-first-order.safetensors", 2, "expected \"hrnn-trace-1\"");
-    expect("tests/golden/adjoint-attention.safetensors", 2, "expected \"hrnn-trace-1\"");
+    static const change of_adjoint[] = {
+        {.name = "format", .value = "hrnn-adjoint-2"},  {.name = "steps", .value = "9"},
+        {.name = "tensors", .value = "4"},              {.name = "loss", .value = ""},
+        {.name = "loss", .value = "much"},              {.name = "init_log_lr", .value = ""},
+        {.name = "init_log_lr", .value = "1e9"},        {.name = "grad.2", .rename = "gradient"},
+        {.name = "cotangent.param.1", .rename = "c"},   {.name = "cotangent.attended.1", .rename = "c"},
+        {.name = "want.model.param.init", .rename = "w"},
+    };
+    for (size_t i = 0; i < sizeof(of_adjoint) / sizeof(of_adjoint[0]); i++)
+        expect(copy(adjoint, &of_adjoint[i]), 2, "copy: ");
+    static const change of_unroll[] = {
+        {.name = "steps", .value = "0"},                {.name = "steps", .value = "13"},
+        {.name = "meta_loss", .value = ""},             {.name = "second_derivatives", .value = ""},
+        {.name = "problem.A", .rename = "A"},           {.name = "problem.b", .rename = "b"},
+        {.name = "want.losses", .rename = "losses"},    {.name = "init.param.0", .rename = "x"},
+    };
+    for (size_t i = 0; i < sizeof(of_unroll) / sizeof(of_unroll[0]); i++)
+        expect(copy(second_order, &of_unroll[i]), 2, "copy: ");
     expect("tests/golden/absent.safetensors", 2, "cannot be opened");
     expect("README.md weights/hrnn.safetensors", 2, "weights/hrnn.safetensors: format");
     expect("", 2, "Usage");
@@ -220,6 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_pass),      cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_meta_gradient_bounds), cmocka_unit_test(test_whole_meta_gradient),
         cmocka_unit_test(test_inputs_count),  cmocka_unit_test(test_not_a_trace),
         cmocka_unit_test(test_worst_decides),
     };
