@@ -113,8 +113,8 @@ LANES_FN void cell_decays(const int nv, const cell_constants *k, const tile_row 
 
 /* Steps 1 to 3: from the gradient and the state to the RNN's inputs x [12]; a and m are updated. */
 LANES_FN void cell_inputs(const int nv, const cell_constants *k, const tile_row *b,
-                          const lanes *scale_decay, const lanes *g, const lanes *log_lr, tile_row *a,
-                          tile_row *m, tile_row *x)
+                          const lanes *scale_decay, const lanes *g, const lanes *log_lr,
+                          tile_row *a, tile_row *m, tile_row *x)
 {
     lanes mean[TILE_VECTORS];
     EACH_VECTOR(v, nv) mean[v] = lanes_set(0);
@@ -243,8 +243,8 @@ typedef struct {
     float rate;                           /* rate_ratio·lr_scale */
     float step_norm, attention_norm;
     float step_mean, attention_mean;      /* mean over the tensor of dn·(dL/d dn), the same for q */
-    float log_lr_shift;                   /* dL/dη̄ of the next step, over the number of parameters */
-    float mean_cot[HRNN_FAN];             /* dL/d mean[h,x] over n: what each parameter gets of it */
+    float log_lr_shift;                   /* dL/dη̄ of the next step over the network's size */
+    float mean_cot[HRNN_FAN];             /* dL/d mean[h,x] over the tensor's size */
 } cell_adjoint_constants;
 
 /* State before the step; cotangents of the state, after it on entry and before it on return. */
@@ -253,7 +253,7 @@ typedef struct {
     tile_row h_cot[HRNN_H0], a_cot[HRNN_SCALES], m_cot[HRNN_SCALES], log_lr_cot[1];
     tile_row theta_cot[1], phi_cot[1];    /* of θ and φ after the step: read only */
     tile_row g_cot[1];                    /* set: of the gradient */
-    tile_row mask[1];                     /* 0 beyond the tensor's end, where all cotangents are 0; else 1 */
+    tile_row mask[1];                     /* 1; beyond the tensor's end 0, as all cotangents are */
 } cell_adjoint_tile;
 
 /* Of one direction after step 8: cot is of -e^η̂·dn. Sets d_cot, of d; adds to h_cot and x_cot.

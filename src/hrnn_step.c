@@ -19,7 +19,8 @@ static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
     }
     if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
         vector_add(tensor->bias, m->param_from_global_bias, 3 * HRNN_H0);
-        vector_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2, 3 * HRNN_H0);
+        vector_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2,
+                       3 * HRNN_H0);
     }
 }
 
@@ -132,7 +133,8 @@ static void record_chunk(const hrnn_state *state, const hrnn_chunk *chunk)
     for (size_t i = chunk->first; i < end; i += BLOCK) {
         float *to = hrnn_tape_block(state, state->record, tensor, i);
         memcpy(to, tensor->blocks + i * (size_t)state->rows, sizeof(float) * ROW_OTHER * BLOCK);
-        record_row(to + TAPE_GRADIENT * BLOCK, tensor->t->grad + i, end - i < BLOCK ? end - i : BLOCK);
+        record_row(to + TAPE_GRADIENT * BLOCK, tensor->t->grad + i,
+                   end - i < BLOCK ? end - i : BLOCK);
     }
 }
 

@@ -35,7 +35,7 @@ typedef struct {
 typedef struct {
     double meta_loss;     /* over the steps taken; NAN: none */
     double start_loss;    /* f(θ_0), for the next unroll */
-    int steps;            /* taken. Fewer than asked: the run diverged, the loss of the next was not finite */
+    int steps;            /* taken; fewer than asked: the loss after the next was not finite */
     const double *losses; /* f(θ_1..steps): [steps], the unroller's */
 } hrnn_unroll_result;
 

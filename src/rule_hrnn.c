@@ -1,5 +1,5 @@
-/* The hierarchical RNN as a rule: its state's allocation, start and fields. The step is hrnn_step.c's,
- * the mathematics hrnn_cell.h's. */
+/* The hierarchical RNN as a rule: its state's allocation, start and fields. The step is
+ * hrnn_step.c's, the mathematics hrnn_cell.h's. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +44,13 @@ static float *entry(const hrnn_state *state, const hrnn_tensor *tensor, size_t i
     return tensor->blocks + i / BLOCK * block_floats(state) + (size_t)row * BLOCK + i % BLOCK;
 }
 
+static void identify(hrnn_state *state)
+{
+    XXH128_hash_t hash = XXH3_128bits(&state->model, sizeof state->model);
+    snprintf(state->identity, sizeof state->identity, "%016llx%016llx",
+             (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+}
+
 static opt_status take_model(optimizer *opt, hrnn_state *state, opt_error *error)
 {
     if (opt->model) {
@@ -56,9 +63,7 @@ static opt_status take_model(optimizer *opt, hrnn_state *state, opt_error *error
         state->model = *model;
         hrnn_model_free(model);
     }
-    XXH128_hash_t hash = XXH3_128bits(&state->model, sizeof state->model);
-    snprintf(state->identity, sizeof state->identity, "%016llx%016llx",
-             (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    identify(state);
     state->rows = ROW_OTHER + hrnn_has(&state->model, HRNN_ATTENTION);
     return OPT_OK;
 }
@@ -131,6 +136,14 @@ static void start(hrnn_state *state, float log_lr)
                 *entry(state, tensor, i, ROW_OTHER) = tensor->t->param[i];
     }
     state->mean_log_lr = log_lr;
+    hrnn_prepare(state);
+}
+
+void opt_set_model(optimizer *opt, const hrnn_model *model)
+{
+    hrnn_state *state = opt->state;
+    state->model = *model;
+    identify(state);
     hrnn_prepare(state);
 }
 

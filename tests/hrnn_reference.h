@@ -13,14 +13,14 @@ typedef struct {
     size_t n;
     double lr_scale, z[20];
     double *theta, *phi, *log_lr; /* [n] */
-    double *clip; /* NULL, or [steps left, n]: what the clip of η̂ adds; see reference.replay_clip */
+    double *clip; /* NULL, or [steps left, n]: what the clip of η̂ adds */
     double (*h)[10], (*a)[4], (*m)[4];
 } reference_tensor;
 
 typedef struct {
     const hrnn_model *model;
     int n, first;
-    int replay_clip; /* add the recorded clip instead of clipping: derivatives pass straight through */
+    int replay_clip; /* add the recorded clips instead: derivatives pass straight through */
     reference_tensor *tensors;
     double global[20];
 } reference;

@@ -207,7 +207,8 @@ static void test_meta_gradient_bounds(void **state)
         c.add = (float)(0.3 * bound);
         expect(copy(rows[r].trace, &c), 0, " ok ");
     }
-    change loss = {.name = "loss", .value = "-27.3"}, meta = {.name = "meta_loss", .value = "-0.13615"};
+    change loss = {.name = "loss", .value = "-27.3"};
+    change meta = {.name = "meta_loss", .value = "-0.13615"};
     expect(copy(adjoint, &loss), 1, "copy FAIL loss ");
     expect(copy(second_order, &meta), 1, "copy FAIL meta_loss ");
 }
@@ -295,7 +296,8 @@ static void test_not_a_trace(void **state)
         {.name = "tensors", .value = "4"},              {.name = "loss", .value = ""},
         {.name = "loss", .value = "much"},              {.name = "init_log_lr", .value = ""},
         {.name = "init_log_lr", .value = "1e9"},        {.name = "grad.2", .rename = "gradient"},
-        {.name = "cotangent.param.1", .rename = "c"},   {.name = "cotangent.attended.1", .rename = "c"},
+        {.name = "cotangent.param.1", .rename = "c"},
+        {.name = "cotangent.attended.1", .rename = "c"},
         {.name = "want.model.param.init", .rename = "w"},
     };
     for (size_t i = 0; i < sizeof(of_adjoint) / sizeof(of_adjoint[0]); i++)

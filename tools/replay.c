@@ -476,7 +476,8 @@ static double quadratic_loss(void *context, int64_t batch, const float *x, float
     return apply(context, x, ((const quadratic *)context)->b, gradient);
 }
 
-static void quadratic_hessian(void *context, int64_t batch, const float *x, const float *v, float *out)
+static void quadratic_hessian(void *context, int64_t batch, const float *x, const float *v,
+                              float *out)
 {
     (void)batch;
     (void)x;
@@ -505,7 +506,8 @@ static opt_status run_unroll(network *net, hrnn_unroller *unroller, quadratic *q
     if (status) return status;
     const hrnn_unroll_options options = {net->steps, second != 0, NAN};
     hrnn_unroll_result result;
-    status = hrnn_unroll(unroller, net->opt, &objective, &options, &result, net->meta_gradient, error);
+    status = hrnn_unroll(unroller, net->opt, &objective, &options, &result, net->meta_gradient,
+                         error);
     if (status) return status;
     for (int t = 0; t < net->steps; t++) {
         const double found = t < result.steps ? hrnn_unroll_term(&result, t) : NAN;
