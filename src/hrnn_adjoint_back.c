@@ -177,7 +177,7 @@ static void count_tile(adjoint_unit *unit)
 static void flush_tails(adjoint_unit *unit)
 {
     for (int r = OUTER_DELTA; r < OUTER_ROWS; r++)
-        for (int v = unit->n_tails; v < TILE_VECTORS; v++) unit->tails[r][v] = lanes_set(0);
+        for (unsigned v = unit->n_tails; v < TILE_VECTORS; v++) unit->tails[r][v] = lanes_set(0);
     add_outer(TILE_VECTORS, (const tile_row *)unit->tails, unit->sums);
     unit->n_tails = 0;
     count_tile(unit);

@@ -30,7 +30,7 @@ typedef struct {
     tile_row tails[OUTER_ROWS]; /* of vectors of several tensors' ends, side by side */
     double totals[OUTER_SUMS];
     int first_chunk, chunks;
-    int n_tails; /* vectors in tails */
+    unsigned n_tails; /* vectors in tails */
     int tiles;   /* since the last fold */
 } adjoint_unit;
 
