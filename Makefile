@@ -97,7 +97,7 @@ host_macros = $(if $(filter 1,$(OPENCV)),-DOPENCV) $(if $(filter 1,$(OPENBLAS)),
 host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc
 nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
 
-libs = $(cjson_libs) $(openblas_libs) -lxxhash -lm -pthread
+libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz -lm -pthread
 host_libs = $(if $(filter 1,$(OPENCV)),$(opencv_libs) -lstdc++) \
     $(if $(filter 1,$(GPU)),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcudart -lcublas \
     -lcurand $(if $(filter 1,$(CUDNN)),-lcudnn) -lstdc++)
@@ -194,7 +194,7 @@ $(host_mains): libs += $(host_libs)
 $(host_mains): $(BUILD)/libdarknet.a
 $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libhrnn.a
 	@echo 'LINK $@'
-	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lpng -lz $(libs)
+	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lpng $(libs)
 $(BUILD)/obj/tools/%.o: tools/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'

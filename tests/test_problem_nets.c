@@ -1,0 +1,321 @@
+/* Networks: derivatives of every kind of layer and activation, against finite differences; the forward
+ * pass against a plain one in double; batches of all sizes; what is not finite stays so. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "meta/classifier.h"
+#include "problem_checks.h"
+
+#define DENSE(units, f) {.kind = NET_DENSE, .channels = units, .act = f}
+#define CONV(maps, by, f) {.kind = NET_CONV, .channels = maps, .stride = by, .act = f}
+#define NORMAL(f) {.kind = NET_NORM, .act = f}
+#define POOL {.kind = NET_POOL}
+#define ADD(a, b, f) {.kind = NET_ADD, .from = a, .other = b, .act = f}
+
+typedef struct {
+    const char *name;
+    int kinks, batch;
+    net_spec spec;
+} net_case;
+
+static const net_case cases[] = {
+    {"linear", 0, 10, {7, 1, 1, 1, {DENSE(3, ACT_LINEAR)}, 0}},
+    {"linear with a regulariser", 0, 16, {5, 1, 1, 1, {DENSE(2, ACT_LINEAR)}, 0.3}},
+    {"no bias", 0, 9,
+     {4, 1, 1, 2, {{.kind = NET_DENSE, .channels = 6, .no_bias = 1}, DENSE(3, ACT_LINEAR)}, 0}},
+    {"tanh", 0, 23, {6, 1, 1, 3, {DENSE(9, ACT_TANH), DENSE(5, ACT_TANH), DENSE(4, ACT_LINEAR)}, 0}},
+    {"sigmoid", 0, 33, {1, 5, 3, 2, {DENSE(17, ACT_SIGMOID), DENSE(10, ACT_LINEAR)}, 0}},
+    {"relu", 8, 40, {6, 1, 1, 3, {DENSE(12, ACT_RELU), DENSE(7, ACT_RELU), DENSE(5, ACT_LINEAR)}, 0}},
+    {"normalised dense", 0, 11,
+     {6, 1, 1, 4, {DENSE(5, ACT_LINEAR), NORMAL(ACT_TANH), DENSE(6, ACT_SIGMOID), DENSE(3, 0)}, 0}},
+    {"convolution", 0, 5, {2, 6, 7, 2, {CONV(3, 1, ACT_TANH), DENSE(4, 0)}, 0}},
+    {"strided convolutions", 0, 6,
+     {1, 7, 8, 4, {CONV(5, 2, ACT_TANH), CONV(3, 2, ACT_SIGMOID), CONV(4, 1, ACT_TANH), DENSE(3, 0)},
+      0}},
+    {"one row of pixels", 0, 8, {2, 1, 9, 3, {CONV(3, 1, ACT_TANH), CONV(2, 2, ACT_TANH), DENSE(2, 0)},
+                                 0}},
+    {"pooled", 0, 17, {1, 5, 5, 4, {CONV(4, 2, ACT_TANH), CONV(5, 1, ACT_TANH), POOL, DENSE(3, 0)}, 0}},
+    {"normalised convolutions", 0, 7,
+     {1, 6, 6, 5, {CONV(4, 2, 0), NORMAL(ACT_TANH), CONV(3, 1, 0), NORMAL(ACT_SIGMOID), DENSE(4, 0)},
+      0}},
+    {"residual", 0, 12,
+     {1, 6, 6, 7, {CONV(3, 2, ACT_TANH), CONV(3, 1, ACT_TANH), CONV(3, 1, 0), ADD(3, 1, ACT_TANH),
+                   CONV(3, 1, ACT_TANH), ADD(5, 4, 0), DENSE(4, 0)}, 0}},
+    {"residual, normalised, relu", 8, 24,
+     {1, 8, 8, 8, {CONV(4, 2, 0), NORMAL(ACT_RELU), CONV(4, 1, 0), NORMAL(ACT_RELU), CONV(4, 1, 0),
+                   ADD(5, 2, ACT_RELU), POOL, DENSE(5, 0)}, 0}},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static classifier *make(const net_case *c, int samples, uint64_t seed)
+{
+    opt_error error = {0};
+    classifier *p = classifier_create(&c->spec, samples, c->batch, seed, &error);
+    if (!p) fail_msg("%s: %s", c->name, error.message);
+    random_stream stream = draw_stream(seed, STREAM_OTHER, 9);
+    const size_t pixels = (size_t)(c->spec.channels * c->spec.height * c->spec.width);
+    draw_normals(&stream, p->images, (size_t)samples * pixels, 1);
+    for (int i = 0; i < samples; i++)
+        p->labels[i] = (uint8_t)draw_below(&stream, (uint32_t)net_classes(p->net));
+    p->start = START_FAN_IN; /* biases and shifts not 0, scales not 1 */
+    p->start_scale = 1.5;
+    return p;
+}
+
+static void test_derivatives(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CASES; i++) {
+        int checked = 0, strong = 0;
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            classifier *p = make(&cases[i], 50, seed);
+            check_derivatives(&p->base, seed, 1, cases[i].kinks, cases[i].name, &checked, &strong);
+            problem_free(&p->base);
+        }
+        printf("%s: %d segments, %d strong\n", cases[i].name, checked, strong);
+        assert_true(strong > (cases[i].kinks ? 0.25 : 0.4) * checked);
+    }
+}
+
+/* --- a plain forward pass in double, one value at a time --- */
+
+enum { PLAIN = 4096 };
+typedef struct {
+    int c, h, w;
+    double z[PLAIN]; /* [batch][c][h][w] */
+} plain_map;
+
+static double plain_at(const plain_map *m, int b, int c, int y, int x)
+{
+    if (y < 0 || y >= m->h || x < 0 || x >= m->w) return 0;
+    return m->z[((b * m->c + c) * m->h + y) * m->w + x];
+}
+
+static double plain_act(activation act, double z)
+{
+    switch (act) {
+    case ACT_RELU: return z > 0 ? z : 0;
+    case ACT_TANH: return tanh(z);
+    case ACT_SIGMOID: return 1 / (1 + exp(-z));
+    default: return z;
+    }
+}
+
+/* Value of one output, before the activation; x: the layer's parameters. */
+static double plain_output(const net_layer *l, const plain_map *in, const plain_map *other,
+                           const float *x, int units, int batch, int b, int o, int y, int u)
+{
+    double sum = 0, square = 0;
+    const int inputs = in->c * in->h * in->w, pixels = in->h * in->w;
+    switch (l->kind) {
+    case NET_DENSE:
+        for (int i = 0; i < inputs; i++) sum += x[o * inputs + i] * in->z[b * inputs + i];
+        return l->no_bias ? sum : sum + x[units * inputs + o];
+    case NET_CONV:
+        for (int c = 0; c < in->c; c++)
+            for (int t = 0; t < 9; t++)
+                sum += x[(o * in->c + c) * 9 + t] *
+                       plain_at(in, b, c, y * l->stride + t / 3 - 1, u * l->stride + t % 3 - 1);
+        return l->no_bias ? sum : sum + x[units * in->c * 9 + o];
+    case NET_NORM:
+        for (int i = 0; i < batch * pixels; i++)
+            sum += in->z[(i / pixels * in->c + o) * pixels + i % pixels] / (batch * pixels);
+        for (int i = 0; i < batch * pixels; i++)
+            square += pow(in->z[(i / pixels * in->c + o) * pixels + i % pixels] - sum, 2) /
+                      (batch * pixels);
+        return x[o] * (plain_at(in, b, o, y, u) - sum) / sqrt(square + 1e-5) + x[in->c + o];
+    case NET_ADD: return plain_at(in, b, o, y, u) + plain_at(other, b, o, y, u);
+    case NET_POOL:
+        for (int i = 0; i < pixels; i++) sum += in->z[(b * in->c + o) * pixels + i] / pixels;
+        return sum;
+    }
+    return NAN;
+}
+
+static size_t plain_parameters(const net_layer *l, const plain_map *in)
+{
+    const size_t units = (size_t)l->channels;
+    switch (l->kind) {
+    case NET_DENSE: return units * (size_t)(in->c * in->h * in->w + !l->no_bias);
+    case NET_CONV: return units * (size_t)(in->c * 9 + !l->no_bias);
+    case NET_NORM: return 2 * (size_t)in->c;
+    default: return 0;
+    }
+}
+
+static void plain_layer(const net_layer *l, const plain_map *in, const plain_map *other,
+                        const float *x, plain_map *out, int batch)
+{
+    const int keeps = l->kind == NET_NORM || l->kind == NET_ADD;
+    const int stride = l->kind == NET_CONV ? l->stride : 1;
+    const int flat = l->kind == NET_DENSE || l->kind == NET_POOL;
+    out->c = keeps || l->kind == NET_POOL ? in->c : l->channels;
+    out->h = flat ? 1 : (in->h + stride - 1) / stride;
+    out->w = flat ? 1 : (in->w + stride - 1) / stride;
+    int i = 0;
+    assert_true(batch * out->c * out->h * out->w <= PLAIN);
+    for (int b = 0; b < batch; b++)
+        for (int o = 0; o < out->c; o++)
+            for (int y = 0; y < out->h; y++)
+                for (int u = 0; u < out->w; u++)
+                    out->z[i++] = plain_act(l->act, plain_output(l, in, other, x, l->channels, batch,
+                                                                 b, o, y, u));
+}
+
+static double plain_loss(const net_spec *spec, const float *images, const uint8_t *labels, int batch,
+                         const float *x)
+{
+    plain_map *maps = calloc(NET_MAX_LAYERS + 1, sizeof *maps);
+    maps[0].c = spec->channels, maps[0].h = spec->height, maps[0].w = spec->width;
+    for (int i = 0; i < batch * maps[0].c * maps[0].h * maps[0].w; i++) maps[0].z[i] = images[i];
+    double square = 0;
+    for (int i = 1; i <= spec->n_layers; i++) {
+        const net_layer *l = &spec->layers[i - 1];
+        const plain_map *in = &maps[l->from > 0 ? l->from : i - 1];
+        const size_t n = plain_parameters(l, in);
+        const size_t last = n ? (l->kind == NET_NORM ? (size_t)in->c
+                                                     : (size_t)(l->no_bias ? 0 : l->channels)) : 0;
+        plain_layer(l, in, &maps[l->other], x, &maps[i], batch);
+        if (n) square += probe_dot(x, x, n - last) / (double)(n - last);
+        if (last) square += probe_dot(x + n - last, x + n - last, last) / (double)last;
+        x += n;
+    }
+    const plain_map *logits = &maps[spec->n_layers];
+    double loss = spec->l2_mean * square;
+    for (int b = 0; b < batch; b++) {
+        double sum = 0;
+        for (int c = 0; c < logits->c; c++) sum += exp(logits->z[b * logits->c + c]);
+        loss += (log(sum) - logits->z[b * logits->c + labels[b]]) / batch;
+    }
+    free(maps);
+    return loss;
+}
+
+static void test_forward(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CASES; i++) {
+        const net_case *c = &cases[i];
+        classifier *p = make(c, c->batch, 3); /* all data is one batch */
+        float *x = calloc(p->base.n, sizeof *x);
+        problem_start(&p->base, x);
+        const double want = plain_loss(&c->spec, p->images, p->labels, c->batch, x);
+        const double got = problem_full_loss(&p->base, x);
+        if (!(fabs(got - want) < 2e-6 * (1 + want)))
+            fail_msg("%s: the loss is %.9g, expected %.9g", c->name, got, want);
+        free(x);
+        problem_free(&p->base);
+    }
+}
+
+/* The padding of a batch counts for nothing: batches of 1 to 40 in one network, and in one of their own
+ * size, and each mean over single images. */
+static void test_batch_sizes(void **state)
+{
+    (void)state;
+    static const net_case *const which[] = {&cases[3], &cases[8], &cases[11]};
+    for (size_t i = 0; i < sizeof which / sizeof *which; i++)
+        for (int batch = 1; batch <= 40; batch += 3) {
+            net_case small = *which[i], large = *which[i];
+            small.batch = batch, large.batch = 64;
+            classifier *p = make(&small, 40, 1), *q = make(&large, 40, 1);
+            const size_t n = p->base.n;
+            float *x = calloc(4 * n, sizeof *x), *g = x + n, *h = g + n;
+            uint32_t chosen[40];
+            for (int b = 0; b < 40; b++) chosen[b] = (uint32_t)(39 - b);
+            problem_start(&p->base, x);
+            net_set_batch(p->net, p->images, p->labels, chosen, batch);
+            net_set_batch(q->net, q->images, q->labels, chosen, 37); /* leaves something behind */
+            net_gradient(q->net, x, h);
+            net_set_batch(q->net, q->images, q->labels, chosen, batch);
+            const double f = net_gradient(p->net, x, g), fq = net_gradient(q->net, x, h);
+            assert_float_equal(f, fq, 1e-5 * (1 + f));
+            const double size = sqrt(probe_dot(g, g, n));
+            for (size_t k = 0; k < n; k++) assert_float_equal(g[k], h[k], 1e-5 * size);
+            net_hvp(p->net, x, x, g);
+            net_hvp(q->net, x, x, h);
+            const double hv = sqrt(probe_dot(g, g, n));
+            for (size_t k = 0; k < n; k++) assert_float_equal(g[k], h[k], 2e-5 * hv);
+            free(x);
+            problem_free(&p->base), problem_free(&q->base);
+        }
+}
+
+/* A parameter that is NaN or infinite shows in the loss, whatever the activations do to it. */
+static void test_not_finite_shows(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, 3e38f};
+    for (int i = 0; i < CASES; i++)
+        for (int j = 0; j < 3; j++) {
+            classifier *p = make(&cases[i], 20, 1);
+            float *x = calloc(2 * p->base.n, sizeof *x);
+            problem_start(&p->base, x);
+            for (size_t k = 0; k < (j == 2 ? p->base.n : 1); k++) x[k] = bad[j];
+            if (isfinite(problem_gradient(&p->base, x, 0, x + p->base.n)))
+                fail_msg("%s: the loss is finite with %g", cases[i].name, bad[j]);
+            free(x);
+            problem_free(&p->base);
+        }
+}
+
+static void test_starts(void **state)
+{
+    (void)state;
+    static const net_case c = {"start", 0, 8, {16, 8, 8, 3, {CONV(32, 1, 0), NORMAL(ACT_RELU),
+                                                             DENSE(10, 0)}, 0}};
+    classifier *p = make(&c, 8, 1);
+    float *x = calloc(p->base.n, sizeof *x);
+    p->start = START_NETWORK;
+    p->start_scale = 2;
+    problem_start(&p->base, x);
+    assert_int_equal(p->base.n_tensors, 6);
+    static const char *const names[] = {"1.weights", "1.biases", "2.scales",
+                                        "2.shifts", "3.weights", "3.biases"};
+    static const double deviations[] = {2.0 / 12, 0, -1, 0, 2 / 45.2548, 0};
+    for (int k = 0; k < 6; k++) {
+        const problem_tensor *t = &p->base.tensors[k];
+        const float *from = x + t->offset;
+        assert_string_equal(t->name, names[k]);
+        const double rms = sqrt(probe_dot(from, from, t->n) / (double)t->n);
+        if (deviations[k] > 0)
+            assert_float_equal(rms / deviations[k], 1, 0.03);
+        else
+            for (size_t i = 0; i < t->n; i++) assert_true(from[i] == (float)-deviations[k]);
+    }
+    free(x);
+    problem_free(&p->base);
+}
+
+static void test_bad_shapes(void **state)
+{
+    (void)state;
+    static const net_spec bad[] = {
+        {1, 4, 4, 1, {CONV(3, 1, 0)}, 0},                           /* ends with pixels */
+        {1, 4, 4, 2, {CONV(3, 3, 0), DENSE(2, 0)}, 0},              /* stride 3 */
+        {1, 2, 2, 2, {CONV(3, 2, 0), DENSE(2, 0)}, 0},              /* one pixel is left */
+        {1, 4, 4, 3, {CONV(3, 1, 0), ADD(1, 0, 0), DENSE(2, 0)}, 0}, /* 3 channels and 1 */
+        {1, 4, 4, 2, {DENSE(3, 0), ADD(1, 5, 0)}, 0},               /* no map 5 */
+        {1, 4, 4, 0, {DENSE(3, 0)}, 0},
+        {4, 1, 1, 1, {DENSE(1, 0)}, 0}, /* one class */
+        {0, 1, 1, 1, {DENSE(2, 0)}, 0}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        opt_error error = {0};
+        assert_null(net_create(&bad[i], 8, &error));
+        assert_int_equal(error.status, OPT_BAD_OPTION);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward),        cmocka_unit_test(test_derivatives),
+        cmocka_unit_test(test_batch_sizes),    cmocka_unit_test(test_not_finite_shows),
+        cmocka_unit_test(test_starts),         cmocka_unit_test(test_bad_shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
