@@ -139,12 +139,13 @@ static void check_segment(prober *c, int k, int second, int few, const char *nam
     }
 }
 
-/* Both derivatives (first: the gradient's too) at the start, tensor by tensor. */
-static void check_derivatives(problem *p, uint64_t seed, int first, int kinks, const char *name,
-                              int *checked, int *strong)
+/* Both derivatives (first: the gradient's too) at the start times `size`, tensor by tensor. */
+__attribute__((unused)) static void check_derivatives_at(problem *p, double size, uint64_t seed, int first, int kinks,
+                                 const char *name, int *checked, int *strong)
 {
     prober c = probe(p, seed);
     c.kinks = kinks;
+    for (size_t i = 0; i < p->n; i++) c.a[i] *= (float)size;
     for (int k = 0; k < p->n_tensors; k++)
         for (int few = 0; few < (p->tensors[k].n > 5 ? 2 : 1); few++) {
             if (first) check_segment(&c, k, 0, few, name);
@@ -153,6 +154,12 @@ static void check_derivatives(problem *p, uint64_t seed, int first, int kinks, c
     *checked += c.checked;
     *strong += c.strong;
     end_probe(&c);
+}
+
+static void check_derivatives(problem *p, uint64_t seed, int first, int kinks, const char *name,
+                              int *checked, int *strong)
+{
+    check_derivatives_at(p, 1, seed, first, kinks, name, checked, strong);
 }
 
 /* Whether the gradient is that of the objective: no noise and no zeros added. */

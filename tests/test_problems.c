@@ -45,6 +45,22 @@ static void test_derivatives(void **state)
     assert_true(checked > 500 && strong > 0.7 * checked);
 }
 
+/* Some terms count only near the origin. */
+static void test_derivatives_near_the_origin(void **state)
+{
+    (void)state;
+    FOR_EACH_PAPER_ROW(row) {
+        int checked = 0, strong = 0;
+        if (strcmp(row->group, "functions") != 0 && strcmp(row->group, "snake") != 0) continue;
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            problem *p = create(&row->spec, seed, row->name);
+            check_derivatives_at(p, 0.02, seed, 1, 0, row->name, &checked, &strong);
+            problem_free(p);
+        }
+        if (strong == 0) fail_msg("%s: no segment's change stands out of the rounding", row->name);
+    }
+}
+
 /* A wrong derivative must not pass: x₂ of Rosenbrock's gradient is off by a percent. */
 static double wrong_gradient(problem *p, const float *x, uint64_t t, float *g)
 {
@@ -345,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_corpora),
         cmocka_unit_test(test_derivatives),
+        cmocka_unit_test(test_derivatives_near_the_origin),
         cmocka_unit_test(test_checks_can_fail),
         cmocka_unit_test(test_reproducible),
         cmocka_unit_test(test_objectives_are_not_negative),
