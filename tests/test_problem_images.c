@@ -273,6 +273,25 @@ static void test_wide_is_learnable(void **state)
     assert_true(learnt >= 8);
 }
 
+static void test_bad_specs(void **state)
+{
+    (void)state;
+    const problem_spec good = {.family = images_problem, .network = NETWORK_CONV, .side = 8,
+                               .max_parameters = 4000, .max_work = 4e5, .start_low = 1,
+                               .start_high = 1};
+    problem_spec side = good, parameters = good, work = good, starts = good;
+    side.side = 9, parameters.max_parameters = 10, work.max_work = 100, starts.start_low = 2;
+    const problem_spec *const bad[] = {&side, &parameters, &work, &starts};
+    opt_error error;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_null(problem_create(bad[i], 1, &collection, &error));
+    assert_null(problem_create(&good, 1, NULL, &error));
+    assert_non_null(strstr(error.message, "tools/get-data.sh"));
+    problem *p = problem_create(&good, 1, &collection, &error);
+    assert_non_null(p);
+    problem_free(p);
+}
+
 /* --- the same bits in any thread --- */
 
 typedef struct {
@@ -327,7 +346,7 @@ int main(void)
         cmocka_unit_test(test_load),           cmocka_unit_test(test_damaged_files),
         cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_wide_derivatives),
         cmocka_unit_test(test_wide_variety),   cmocka_unit_test(test_wide_is_learnable),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_bad_specs),
     };
     return cmocka_run_group_tests(tests, scratch_make, tear_down);
 }

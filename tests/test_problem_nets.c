@@ -205,6 +205,9 @@ static void test_forward(void **state)
         problem_start(&p->base, x);
         const double want = plain_loss(&c->spec, p->images, p->labels, c->batch, x);
         const double got = problem_full_loss(&p->base, x);
+        double multiply_adds;
+        assert_int_equal(net_count(&c->spec, &multiply_adds), p->base.n);
+        assert_true(multiply_adds > 0 && multiply_adds == net_multiply_adds(p->net));
         if (!(fabs(got - want) < 2e-6 * (1 + want)))
             fail_msg("%s: the loss is %.9g, expected %.9g", c->name, got, want);
         free(x);
@@ -291,6 +294,16 @@ static void test_starts(void **state)
     problem_free(&p->base);
 }
 
+static void test_count(void **state)
+{
+    (void)state;
+    double work;
+    const net_spec residual = cases[CASES - 1].spec;
+    /* 8x8 to 4x4 pixels: 1·9·4·16 + 2·4·9·4·16 and 4·5; weights, biases, scales and shifts */
+    assert_int_equal(net_count(&residual, &work), 40 + 8 + 148 + 8 + 148 + 25);
+    assert_float_equal(work, 576 + 4608 + 20, 0);
+}
+
 static void test_bad_shapes(void **state)
 {
     (void)state;
@@ -316,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_forward),        cmocka_unit_test(test_derivatives),
         cmocka_unit_test(test_batch_sizes),    cmocka_unit_test(test_not_finite_shows),
         cmocka_unit_test(test_starts),         cmocka_unit_test(test_bad_shapes),
+        cmocka_unit_test(test_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,7 +201,6 @@ static bool make_weighted(net *n, layer *l, int index, opt_error *error)
     const size_t units = (size_t)l->out->channels;
     l->weights = add_tensor(n, index, "weights", units * (size_t)fan_in, fan_in, 0);
     if (!l->spec.no_bias) l->biases = add_tensor(n, index, "biases", units, 0, 0);
-    n->multiply_adds += (double)units * fan_in * height * width;
     return conv ? link_conv(n, l, error) : link_dense(n, l, error);
 }
 
@@ -294,9 +293,36 @@ net *net_create(const net_spec *spec, int max_batch, opt_error *error)
     }
     n->spec = *spec;
     n->padded = (int)pad((size_t)max_batch);
-    if (build(n, error)) return n;
+    if (build(n, error)) {
+        net_count(spec, &n->multiply_adds);
+        return n;
+    }
     net_free(n);
     return NULL;
+}
+
+size_t net_count(const net_spec *spec, double *multiply_adds)
+{
+    int channels[NET_MAX_LAYERS + 1] = {spec->channels}, height[NET_MAX_LAYERS + 1] = {spec->height};
+    int width[NET_MAX_LAYERS + 1] = {spec->width};
+    size_t parameters = 0;
+    *multiply_adds = 0;
+    for (int i = 1; i <= spec->n_layers; i++) {
+        const net_layer *l = &spec->layers[i - 1];
+        const int from = l->from > 0 ? l->from : i - 1, stride = l->kind == NET_CONV ? l->stride : 1;
+        const int flat = l->kind == NET_DENSE || l->kind == NET_POOL;
+        const int weighted = l->kind == NET_DENSE || l->kind == NET_CONV;
+        channels[i] = weighted ? l->channels : channels[from];
+        height[i] = flat ? 1 : (height[from] + stride - 1) / stride;
+        width[i] = flat ? 1 : (width[from] + stride - 1) / stride;
+        if (l->kind == NET_NORM) parameters += 2 * (size_t)channels[i];
+        if (!weighted) continue;
+        const int pixels = l->kind == NET_CONV ? 9 : height[from] * width[from];
+        const size_t weights = (size_t)channels[i] * (size_t)(channels[from] * pixels);
+        parameters += weights + (l->no_bias ? 0 : (size_t)channels[i]);
+        *multiply_adds += (double)weights * height[i] * width[i];
+    }
+    return parameters;
 }
 
 void net_free(net *n)

@@ -55,7 +55,9 @@ int net_tensor_count(const net *n);
 const net_tensor *net_tensors(const net *n);
 size_t net_parameters(const net *n);
 int net_classes(const net *n);
-/* Multiply-adds of one image, forward; a gradient takes about three times as many. */
+/* The parameters of a network of a sound spec, without making it, and its multiply-adds for one image,
+ * forward; a gradient takes about three times as many. */
+size_t net_count(const net_spec *spec, double *multiply_adds);
 double net_multiply_adds(const net *n);
 
 /* Sets the batch: image b is images[chosen[b]] of [channels][height][width] floats, its class

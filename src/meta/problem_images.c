@@ -171,35 +171,32 @@ static bool check(const problem_spec *spec, const image_data *images, int *which
                          error);
 }
 
-/* 1: *p is within the limits; 0: it is not, and freed; -1: *error. */
-static int try_task(const problem_spec *spec, uint64_t seed, random_stream *stream, task *t,
-                    classifier **p, opt_error *error)
+/* Draws until a network is within the limits. */
+static bool find_task(const problem_spec *spec, random_stream *stream, task *t, opt_error *error)
 {
-    draw_task(stream, spec, t);
-    *p = classifier_create(&t->net, t->samples, t->batch, seed, error);
-    if (!*p) return -1;
-    if ((*p)->base.n <= (size_t)spec->max_parameters &&
-        net_multiply_adds((*p)->net) * t->batch <= spec->max_work)
-        return 1;
-    problem_free(&(*p)->base);
-    return 0;
+    double work;
+    for (int i = 0; i < TRIES; i++) {
+        draw_task(stream, spec, t);
+        if (net_count(&t->net, &work) <= (size_t)spec->max_parameters &&
+            work * t->batch <= spec->max_work)
+            return true;
+    }
+    opt_fail(error, OPT_BAD_OPTION,
+             "none of %d networks had at most %d parameters and %g multiply-adds a batch", TRIES,
+             spec->max_parameters, spec->max_work);
+    return false;
 }
 
 problem *images_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                         opt_error *error)
 {
-    int which_side, found = 0;
+    int which_side;
     if (!check(spec, images, &which_side, error)) return NULL;
     random_stream stream = draw_stream(seed, STREAM_INIT, 0);
     task t;
-    classifier *p = NULL;
-    for (int i = 0; !found && i < TRIES; i++) found = try_task(spec, seed, &stream, &t, &p, error);
-    if (found < 0) return NULL;
-    if (!found) {
-        opt_fail(error, OPT_BAD_OPTION, "no network of %d networks had at most %d parameters and %g "
-                 "multiply-adds a batch", TRIES, spec->max_parameters, spec->max_work);
-        return NULL;
-    }
+    if (!find_task(spec, &stream, &t, error)) return NULL;
+    classifier *p = classifier_create(&t.net, t.samples, t.batch, seed, error);
+    if (!p) return NULL;
     p->start = START_NETWORK;
     p->start_scale = t.start_scale * (t.net.layers[0].act == ACT_RELU ? sqrt(2) : 1);
     draw_samples(p, &stream, &t, images, which_side);
