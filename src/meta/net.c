@@ -22,6 +22,15 @@ static int pixel_offset(const net *n, const map *m, int channel, int y, int x)
     return channel * m->plane + (y + m->border) * m->row + (x + m->border) * n->padded;
 }
 
+/* Not zeroed: what only a Hessian-vector product needs costs nothing until the first one. */
+static float *raw_floats(size_t count, opt_error *error)
+{
+    enum { ALIGN = 64 };
+    float *x = aligned_alloc(ALIGN, (count * sizeof *x / ALIGN + 1) * ALIGN);
+    if (!x) opt_fail(error, OPT_NO_MEMORY, "no memory for %zu floats of a network", count);
+    return x;
+}
+
 static bool shape_map(net *n, map *m, int channels, int height, int width, opt_error *error)
 {
     if (!problem_check("the channels of a layer", channels, 1, MAX_CHANNELS, error) ||
@@ -35,9 +44,12 @@ static bool shape_map(net *n, map *m, int channels, int height, int width, opt_e
     m->inside = width * n->padded;
     m->size = (size_t)channels * (size_t)m->plane;
     if (!problem_check("the size of a layer", (double)m->size, 1, MAX_MAP, error)) return false;
-    float *fields = problem_floats(FIELDS * m->size, error);
-    if (!fields) return false;
-    for (int i = 0; i < FIELDS; i++) m->field[i] = fields + (size_t)i * m->size;
+    for (int half = 0; half < 2; half++) {
+        const int first = half ? TANGENT : VALUE, second = half ? SLOPE_TANGENT : SLOPE;
+        m->field[first] = half ? raw_floats(2 * m->size, error) : problem_floats(2 * m->size, error);
+        if (!m->field[first]) return false;
+        m->field[second] = m->field[first] + m->size;
+    }
     return true;
 }
 
@@ -211,14 +223,14 @@ static bool make_norm(net *n, layer *l, int index, opt_error *error)
     const size_t channels = (size_t)in->channels, size = l->out->size;
     l->weights = add_tensor(n, index, "scales", channels, 0, 1);
     l->biases = add_tensor(n, index, "shifts", channels, 0, 0);
-    l->unit[0] = problem_floats(2 * size, error);
+    l->unit[0] = problem_floats(size, error);
+    l->unit[1] = raw_floats(size, error);
     l->inverse = calloc(2 * channels, sizeof *l->inverse);
-    if (!l->unit[0]) return false;
+    if (!l->unit[0] || !l->unit[1]) return false;
     if (!l->inverse) {
         opt_fail(error, OPT_NO_MEMORY, "no memory to normalise %zu channels", channels);
         return false;
     }
-    l->unit[1] = l->unit[0] + size;
     l->inverse_tangent = l->inverse + channels;
     return true;
 }
@@ -281,6 +293,18 @@ static bool build(net *n, opt_error *error)
            make_scratch(n, error);
 }
 
+void net_clear_tangents(net *n)
+{
+    if (n->tangents_clear) return;
+    for (int i = 0; i < n->n_maps; i++) {
+        const map *m = &n->maps[i];
+        memset(m->field[TANGENT], 0, 2 * m->size * sizeof(float));
+        if (i > 0 && n->layers[i - 1].unit[1])
+            memset(n->layers[i - 1].unit[1], 0, m->size * sizeof(float));
+    }
+    n->tangents_clear = true;
+}
+
 net *net_create(const net_spec *spec, int max_batch, opt_error *error)
 {
     if (!problem_check("the layers of a network", spec->n_layers, 1, NET_MAX_LAYERS, error) ||
@@ -328,12 +352,16 @@ size_t net_count(const net_spec *spec, double *multiply_adds)
 void net_free(net *n)
 {
     if (!n) return;
-    for (int i = 0; i < n->n_maps; i++) free(n->maps[i].field[0]);
+    for (int i = 0; i < n->n_maps; i++) {
+        free(n->maps[i].field[VALUE]);
+        free(n->maps[i].field[TANGENT]);
+    }
     for (int i = 0; i < n->spec.n_layers; i++) {
         layer *l = &n->layers[i];
         free(l->forward.out_offset);
         for (int j = 0; j < 4; j++) free(l->backward[j].out_offset);
         free(l->unit[0]);
+        free(l->unit[1]);
         free(l->inverse);
     }
     free(n->live);

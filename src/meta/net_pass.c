@@ -365,6 +365,7 @@ double net_gradient(net *n, const float *x, float *g)
 void net_hvp(net *n, const float *x, const float *v, float *hv)
 {
     const int n_layers = n->spec.n_layers;
+    net_clear_tangents(n);
     for (int i = 0; i < n_layers; i++) {
         forward_layer(n, &n->layers[i], x);
         tangent_layer(n, &n->layers[i], x, v);

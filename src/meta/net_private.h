@@ -42,6 +42,7 @@ struct net {
     float *live;      /* [widest row] 1 where a column of the batch is used, 0 in the padding */
     uint8_t *labels;  /* [padded] of the batch */
     float *scratch;   /* packed weights */
+    bool tangents_clear;
 };
 
 /* The first inner pixel of a row. */
@@ -50,6 +51,9 @@ static inline float *map_row(const map *m, int field, int channel, int y)
     const int pixel = m->border ? m->row / (m->width + 2) : 0;
     return m->field[field] + (size_t)channel * (size_t)m->plane + (y + m->border) * m->row + pixel;
 }
+
+/* Zeroes the tangents, borders included, before they are first used. */
+void net_clear_tangents(net *n);
 
 /* out's value, or its tangent, from in's; x are all parameters, v their tangent. */
 void net_norm_forward(const net *n, layer *l, const float *x);
