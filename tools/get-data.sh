@@ -1,6 +1,6 @@
 #!/bin/bash
-# Fetches, verifies and converts an image collection into a format that Darknet trains on.
-#   tools/get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|records]
+# Fetches, verifies and converts an image collection into a format that Darknet trains on, or metatrain.
+#   tools/get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|records|idx]
 # png (the default of the first two): DEST/images.data, for `darknet classifier train`, with the
 #     lists train.list, valid.list, labels.list, names.list and the PNGs beside it; grey images are
 #     grey PNGs. The lists hold full paths: to move the folder, make it anew.
@@ -8,6 +8,8 @@
 #     train -data`, with data_batch_1.bin .. 5 (MNIST's sets: 6), test_batch.bin and labels.txt beside
 #     it: 10,000 records a file, each a label's byte and the planes of an image, as in CIFAR-10's binary
 #     format; MNIST's images stay grey 28x28 ones.
+# idx (not of cifar-10): DEST/train-images-idx3-ubyte, train-labels-idx1-ubyte, and t10k-*, as published,
+#     unpacked: what problems on small images are drawn from.
 # Downloads are kept in $DOWNLOADS, by default in download/ of $BUILD, by default build/. Everything
 # fetched and every batch written is compared with a pinned checksum. DEST appears whole or not at all; an error is one line.
 set -euo pipefail
@@ -23,7 +25,7 @@ fail() {
     exit 1
 }
 
-usage="usage: get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|records]"
+usage="usage: get-data.sh fashion-mnist|mnist|cifar-10 DEST [png|records|idx]"
 [ $# = 2 ] || [ $# = 3 ] || fail "$usage"
 what=$1
 case $what in
@@ -31,7 +33,8 @@ case $what in
     cifar-10) format=${3:-records} ;;
     *) fail "no data set '$what'; $usage" ;;
 esac
-case $format in png | records) ;; *) fail "no format '$format'; $usage" ;; esac
+[ "$what-$format" != cifar-10-idx ] || fail "cifar-10 does not come as idx; $usage"
+case $format in png | records | idx) ;; *) fail "no format '$format'; $usage" ;; esac
 
 mkdir -p "$(dirname "$2")" || fail "$2: cannot make the folder above it"
 dest=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
@@ -179,7 +182,15 @@ case $what-$format in
             8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b ;;
 esac
 
-if [ "$format" = png ]; then
+if [ "$format" = idx ]; then
+    for file in "$train_images" "$train_labels" "$test_images" "$test_labels"; do
+        name=${file##*/}
+        case $file in
+            *.gz) gzip -dc "$file" >"$work/${name%.gz}" ;;
+            *) cp "$file" "$work/$name" ;;
+        esac
+    done
+elif [ "$format" = png ]; then
     if [ "$what" = cifar-10 ]; then
         "$convert" cifar-to-png --names="$names" --listed-as="$dest/train" \
             "$work"/data_batch_?.bin "$work/train" "$work/train.list"

@@ -17,7 +17,7 @@ static gzFile open_idx(const char *path, int dims, size_t *size, opt_error *erro
     errno = 0;
     gzFile file = gzopen(path, "rb");
     if (!file) {
-        opt_fail(error, OPT_NO_FILE, "%s: %s; tools/get-data.sh fetches images", path,
+        opt_fail(error, OPT_NO_FILE, "%s: %s; tools/get-data.sh fashion-mnist|mnist DEST idx fetches images", path,
                  strerror(errno ? errno : ENOMEM));
         return NULL;
     }

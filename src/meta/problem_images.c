@@ -156,7 +156,8 @@ static bool check(const problem_spec *spec, const image_data *images, int *which
 {
     if (!images || images->n_sets < 1) {
         opt_fail(error, OPT_NO_FILE,
-                 "a problem on images, but none are loaded; tools/get-data.sh fetches them");
+                 "a problem on images, but none are loaded; tools/get-data.sh fashion-mnist|mnist DEST idx "
+                 "fetches them");
         return false;
     }
     for (*which_side = 0; *which_side < IMAGE_SIDES; ++*which_side)
