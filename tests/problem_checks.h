@@ -1,9 +1,9 @@
 /* Checks of a problem's derivatives. cmocka's headers come first.
  *
- * Along a segment from a to b = a + d the change of the objective must be the integral of g·d, and the
- * change of u·g the integral of (∂g/∂x)ᵀu·d. Simpson's rule takes the integrals; the segment is halved
- * until two of its grids agree, so a wrong derivative cannot hide in curvature, nor a right one fail by
- * it. The change must stand out of the rounding of floats to count. */
+ * Along a segment from a to b = a + d the change of the objective must be the integral of g·d, and
+ * the change of u·g the integral of (∂g/∂x)ᵀu·d. Simpson's rule takes the integrals; the segment is
+ * halved until two of its grids agree, so a wrong derivative cannot hide in curvature, nor a right
+ * one fail by it. The change must stand out of the rounding of floats to count. */
 #ifndef PROBLEM_CHECKS_H
 #define PROBLEM_CHECKS_H
 
@@ -67,8 +67,7 @@ static void aim(prober *c, int k, double step, uint64_t seed, int few)
 /* The derivative along d at a + s·d: of f, or (second) of u·g. */
 static double slope_at(prober *c, double s, int second)
 {
-    for (size_t i = 0; i < c->p->n; i++)
-        c->x[i] = (float)((1 - s) * c->a[i] + s * c->b[i]);
+    for (size_t i = 0; i < c->p->n; i++) c->x[i] = (float)((1 - s) * c->a[i] + s * c->b[i]);
     const float *slope = c->g;
     if (second) {
         problem_hvp(c->p, c->x, c->t, c->u, c->hu);
@@ -94,8 +93,8 @@ static double value_at(prober *c, const float *x, int second, double *size)
     return sum;
 }
 
-/* Simpson's rule over `panels` (even) and half of them; *rough is their difference, *total the integral
- * of the magnitude. */
+/* Simpson's rule over `panels` (even) and half of them; *rough is their difference, *total the
+ * integral of the magnitude. */
 static double integrate(prober *c, int second, double *rough, double *total)
 {
     enum { PANELS = 8 };
@@ -112,8 +111,8 @@ static double integrate(prober *c, int second, double *rough, double *total)
     return fine;
 }
 
-/* One segment in tensor k. A kink of the gradient inside it shows as a change that no Hessian explains;
- * where there may be kinks, the segment is halved that often more. */
+/* One segment in tensor k. A kink of the gradient inside it shows as a change that no Hessian
+ * explains; where there may be kinks, the segment is halved that often more. */
 static void check_segment(prober *c, int k, int second, int few, const char *name)
 {
     const double TOLERANCE = 2e-3, ROUNDING = 5e-7;
@@ -134,14 +133,16 @@ static void check_segment(prober *c, int k, int second, int few, const char *nam
             return;
         }
         if (kinks-- <= 0)
-            fail_msg("%s, %s: %s changes by %.8g, its derivative says %.8g within %.2g (rounding %.2g)",
-                     name, c->p->tensors[k].name, second ? "u·g" : "f", change, integral, rough, noise);
+            fail_msg(
+                "%s, %s: %s changes by %.8g, its derivative says %.8g within %.2g (rounding %.2g)",
+                name, c->p->tensors[k].name, second ? "u·g" : "f", change, integral, rough, noise);
     }
 }
 
 /* Both derivatives (first: the gradient's too) at the start times `size`, tensor by tensor. */
-__attribute__((unused)) static void check_derivatives_at(problem *p, double size, uint64_t seed, int first, int kinks,
-                                 const char *name, int *checked, int *strong)
+__attribute__((unused)) static void check_derivatives_at(problem *p, double size, uint64_t seed,
+                                                         int first, int kinks, const char *name,
+                                                         int *checked, int *strong)
 {
     prober c = probe(p, seed);
     c.kinks = kinks;

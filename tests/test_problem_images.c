@@ -74,7 +74,8 @@ static void test_load(void **state)
     opt_error error;
     image_data plain = {0};
     assert_int_equal(
-        images_load(&collection, scratch_path("images.gz"), scratch_path("labels.gz"), &error), OPT_OK);
+        images_load(&collection, scratch_path("images.gz"), scratch_path("labels.gz"), &error),
+        OPT_OK);
     assert_int_equal(images_load(&plain, scratch_path("images"), scratch_path("labels.gz"), &error),
                      OPT_OK);
     const image_set *set = &collection.sets[0];
@@ -83,7 +84,8 @@ static void test_load(void **state)
     for (int c = 0; c < IMAGE_CLASSES; c++) assert_int_equal(set->first[c + 1], 60 * (c + 1));
     assert_memory_equal(set->pixels[0], plain.sets[0].pixels[0], IMAGES * 64);
     assert_memory_equal(set->pixels[1], plain.sets[0].pixels[1], IMAGES * 196);
-    /* Image 13 is the second of class 1 (3 is the first). Pixel (y, x) of 14 x 14 is the mean of 4. */
+    /* Image 13 is the second of class 1 (3 is the first). Pixel (y, x) of 14 x 14 is the mean of 4.
+     */
     const uint8_t *image = set->pixels[1] + (60 + 1) * 196;
     for (int y = 0; y < 14; y++)
         for (int x = 0; x < 14; x++) {
@@ -173,8 +175,9 @@ static void test_missing_files(void **state)
     for (size_t i = 8; i < size; i++) labels[i] = (uint8_t)(labels[i] == 4 ? 5 : labels[i]);
     scratch_write(scratch_path("no-class-4"), labels, size);
     free(labels);
-    assert_int_equal(images_load(&data, scratch_path("images.gz"), scratch_path("no-class-4"), &error),
-                     OPT_BAD_FILE);
+    assert_int_equal(
+        images_load(&data, scratch_path("images.gz"), scratch_path("no-class-4"), &error),
+        OPT_BAD_FILE);
     assert_non_null(strstr(error.message, "class 4"));
     /* Half a gzipped file. */
     unsigned char *bytes = scratch_read(scratch_path("images.gz"), &size);
@@ -184,8 +187,9 @@ static void test_missing_files(void **state)
                      OPT_BAD_FILE);
     assert_int_equal(data.n_sets, 0);
     data.n_sets = IMAGE_MAX_SETS;
-    assert_int_equal(images_load(&data, scratch_path("images.gz"), scratch_path("labels.gz"), &error),
-                     OPT_BAD_OPTION);
+    assert_int_equal(
+        images_load(&data, scratch_path("images.gz"), scratch_path("labels.gz"), &error),
+        OPT_BAD_OPTION);
 }
 
 /* --- corpus wide --- */
@@ -217,7 +221,8 @@ static void test_wide_derivatives(void **state)
     assert_true(strong > 0.25 * checked);
 }
 
-/* What must vary does, within the limits of the rows, and starts are finite and of all qualities. */
+/* What must vary does, within the limits of the rows, and starts are finite and of all qualities.
+ */
 static void test_wide_variety(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Networks: derivatives of every kind of layer and activation, against finite differences; the forward
- * pass against a plain one in double; batches of all sizes; what is not finite stays so. */
+/* Networks: derivatives of every kind of layer and activation, against finite differences; the
+ * forward pass against a plain one in double; batches of all sizes; what is not finite stays so. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,6 +15,12 @@
 #define NORMAL(f) {.kind = NET_NORM, .act = f}
 #define POOL {.kind = NET_POOL}
 #define ADD(a, b, f) {.kind = NET_ADD, .from = a, .other = b, .act = f}
+#define UNBIASED(units) {.kind = NET_DENSE, .channels = units, .no_bias = 1}
+/* An input's shape, the regulariser, and layers. */
+#define NET(c, h, w, l2, ...)                                                                    \
+    {.channels = c, .height = h, .width = w, .l2_mean = l2,                                      \
+     .n_layers = sizeof((const net_layer[]){__VA_ARGS__}) / sizeof(net_layer),                   \
+     .layers = {__VA_ARGS__}}
 
 typedef struct {
     const char *name;
@@ -23,31 +29,31 @@ typedef struct {
 } net_case;
 
 static const net_case cases[] = {
-    {"linear", 0, 10, {7, 1, 1, 1, {DENSE(3, ACT_LINEAR)}, 0}},
-    {"linear with a regulariser", 0, 16, {5, 1, 1, 1, {DENSE(2, ACT_LINEAR)}, 0.3}},
-    {"no bias", 0, 9,
-     {4, 1, 1, 2, {{.kind = NET_DENSE, .channels = 6, .no_bias = 1}, DENSE(3, ACT_LINEAR)}, 0}},
-    {"tanh", 0, 23, {6, 1, 1, 3, {DENSE(9, ACT_TANH), DENSE(5, ACT_TANH), DENSE(4, ACT_LINEAR)}, 0}},
-    {"sigmoid", 0, 33, {1, 5, 3, 2, {DENSE(17, ACT_SIGMOID), DENSE(10, ACT_LINEAR)}, 0}},
-    {"relu", 8, 40, {6, 1, 1, 3, {DENSE(12, ACT_RELU), DENSE(7, ACT_RELU), DENSE(5, ACT_LINEAR)}, 0}},
+    {"linear", 0, 10, NET(7, 1, 1, 0, DENSE(3, 0))},
+    {"linear with a regulariser", 0, 16, NET(5, 1, 1, 0.3, DENSE(2, 0))},
+    {"no bias", 0, 9, NET(4, 1, 1, 0, UNBIASED(6), DENSE(3, 0))},
+    {"tanh", 0, 23, NET(6, 1, 1, 0, DENSE(9, ACT_TANH), DENSE(5, ACT_TANH), DENSE(4, 0))},
+    {"sigmoid", 0, 33, NET(1, 5, 3, 0, DENSE(17, ACT_SIGMOID), DENSE(10, 0))},
+    {"relu", 8, 40, NET(6, 1, 1, 0, DENSE(12, ACT_RELU), DENSE(7, ACT_RELU), DENSE(5, 0))},
     {"normalised dense", 0, 11,
-     {6, 1, 1, 4, {DENSE(5, ACT_LINEAR), NORMAL(ACT_TANH), DENSE(6, ACT_SIGMOID), DENSE(3, 0)}, 0}},
-    {"convolution", 0, 5, {2, 6, 7, 2, {CONV(3, 1, ACT_TANH), DENSE(4, 0)}, 0}},
+     NET(6, 1, 1, 0, DENSE(5, 0), NORMAL(ACT_TANH), DENSE(6, ACT_SIGMOID), DENSE(3, 0))},
+    {"convolution", 0, 5, NET(2, 6, 7, 0, CONV(3, 1, ACT_TANH), DENSE(4, 0))},
     {"strided convolutions", 0, 6,
-     {1, 7, 8, 4, {CONV(5, 2, ACT_TANH), CONV(3, 2, ACT_SIGMOID), CONV(4, 1, ACT_TANH), DENSE(3, 0)},
-      0}},
-    {"one row of pixels", 0, 8, {2, 1, 9, 3, {CONV(3, 1, ACT_TANH), CONV(2, 2, ACT_TANH), DENSE(2, 0)},
-                                 0}},
-    {"pooled", 0, 17, {1, 5, 5, 4, {CONV(4, 2, ACT_TANH), CONV(5, 1, ACT_TANH), POOL, DENSE(3, 0)}, 0}},
+     NET(1, 7, 8, 0, CONV(5, 2, ACT_TANH), CONV(3, 2, ACT_SIGMOID), CONV(4, 1, ACT_TANH),
+         DENSE(3, 0))},
+    {"one row of pixels", 0, 8,
+     NET(2, 1, 9, 0, CONV(3, 1, ACT_TANH), CONV(2, 2, ACT_TANH), DENSE(2, 0))},
+    {"pooled", 0, 17,
+     NET(1, 5, 5, 0, CONV(4, 2, ACT_TANH), CONV(5, 1, ACT_TANH), POOL, DENSE(3, 0))},
     {"normalised convolutions", 0, 7,
-     {1, 6, 6, 5, {CONV(4, 2, 0), NORMAL(ACT_TANH), CONV(3, 1, 0), NORMAL(ACT_SIGMOID), DENSE(4, 0)},
-      0}},
+     NET(1, 6, 6, 0, CONV(4, 2, 0), NORMAL(ACT_TANH), CONV(3, 1, 0), NORMAL(ACT_SIGMOID),
+         DENSE(4, 0))},
     {"residual", 0, 12,
-     {1, 6, 6, 7, {CONV(3, 2, ACT_TANH), CONV(3, 1, ACT_TANH), CONV(3, 1, 0), ADD(3, 1, ACT_TANH),
-                   CONV(3, 1, ACT_TANH), ADD(5, 4, 0), DENSE(4, 0)}, 0}},
+     NET(1, 6, 6, 0, CONV(3, 2, ACT_TANH), CONV(3, 1, ACT_TANH), CONV(3, 1, 0),
+         ADD(3, 1, ACT_TANH), CONV(3, 1, ACT_TANH), ADD(5, 4, 0), DENSE(4, 0))},
     {"residual, normalised, relu", 8, 24,
-     {1, 8, 8, 8, {CONV(4, 2, 0), NORMAL(ACT_RELU), CONV(4, 1, 0), NORMAL(ACT_RELU), CONV(4, 1, 0),
-                   ADD(5, 2, ACT_RELU), POOL, DENSE(5, 0)}, 0}},
+     NET(1, 8, 8, 0, CONV(4, 2, 0), NORMAL(ACT_RELU), CONV(4, 1, 0), NORMAL(ACT_RELU),
+         CONV(4, 1, 0), ADD(5, 2, ACT_RELU), POOL, DENSE(5, 0))},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -162,12 +168,12 @@ static void plain_layer(const net_layer *l, const plain_map *in, const plain_map
         for (int o = 0; o < out->c; o++)
             for (int y = 0; y < out->h; y++)
                 for (int u = 0; u < out->w; u++)
-                    out->z[i++] = plain_act(l->act, plain_output(l, in, other, x, l->channels, batch,
-                                                                 b, o, y, u));
+                    out->z[i++] = plain_act(
+                        l->act, plain_output(l, in, other, x, l->channels, batch, b, o, y, u));
 }
 
-static double plain_loss(const net_spec *spec, const float *images, const uint8_t *labels, int batch,
-                         const float *x)
+static double plain_loss(const net_spec *spec, const float *images, const uint8_t *labels,
+                         int batch, const float *x)
 {
     plain_map *maps = calloc(NET_MAX_LAYERS + 1, sizeof *maps);
     maps[0].c = spec->channels, maps[0].h = spec->height, maps[0].w = spec->width;
@@ -215,8 +221,8 @@ static void test_forward(void **state)
     }
 }
 
-/* The padding of a batch counts for nothing: batches of 1 to 40 in one network, and in one of their own
- * size, and each mean over single images. */
+/* The padding of a batch counts for nothing: batches of 1 to 40 in one network, and in one of their
+ * own size, and each mean over single images. */
 static void test_batch_sizes(void **state)
 {
     (void)state;
@@ -269,8 +275,8 @@ static void test_not_finite_shows(void **state)
 static void test_starts(void **state)
 {
     (void)state;
-    static const net_case c = {"start", 0, 8, {16, 8, 8, 3, {CONV(32, 1, 0), NORMAL(ACT_RELU),
-                                                             DENSE(10, 0)}, 0}};
+    static const net_case c = {
+        "start", 0, 8, NET(16, 8, 8, 0, CONV(32, 1, 0), NORMAL(ACT_RELU), DENSE(10, 0))};
     classifier *p = make(&c, 8, 1);
     float *x = calloc(p->base.n, sizeof *x);
     p->start = START_NETWORK;
@@ -308,14 +314,14 @@ static void test_bad_shapes(void **state)
 {
     (void)state;
     static const net_spec bad[] = {
-        {1, 4, 4, 1, {CONV(3, 1, 0)}, 0},                           /* ends with pixels */
-        {1, 4, 4, 2, {CONV(3, 3, 0), DENSE(2, 0)}, 0},              /* stride 3 */
-        {1, 2, 2, 2, {CONV(3, 2, 0), DENSE(2, 0)}, 0},              /* one pixel is left */
-        {1, 4, 4, 3, {CONV(3, 1, 0), ADD(1, 0, 0), DENSE(2, 0)}, 0}, /* 3 channels and 1 */
-        {1, 4, 4, 2, {DENSE(3, 0), ADD(1, 5, 0)}, 0},               /* no map 5 */
-        {1, 4, 4, 0, {DENSE(3, 0)}, 0},
-        {4, 1, 1, 1, {DENSE(1, 0)}, 0}, /* one class */
-        {0, 1, 1, 1, {DENSE(2, 0)}, 0}};
+        NET(1, 4, 4, 0, CONV(3, 1, 0)),                           /* ends with pixels */
+        NET(1, 4, 4, 0, CONV(3, 3, 0), DENSE(2, 0)),              /* stride 3 */
+        NET(1, 2, 2, 0, CONV(3, 2, 0), DENSE(2, 0)),              /* one pixel is left */
+        NET(1, 4, 4, 0, CONV(3, 1, 0), ADD(1, 0, 0), DENSE(2, 0)), /* 3 channels and 1 */
+        NET(1, 4, 4, 0, DENSE(3, 0), ADD(1, 5, 0)),               /* no map 5 */
+        NET(4, 1, 1, 0, DENSE(1, 0)),                             /* one class */
+        NET(0, 1, 1, 0, DENSE(2, 0)),                             /* no input */
+        {.channels = 1, .height = 4, .width = 4}};                /* no layer */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         opt_error error = {0};
         assert_null(net_create(&bad[i], 8, &error));

@@ -1,4 +1,5 @@
-/* Wrappers: their identities, the statistics of noise, sparsity, scales and mixtures; and of draws. */
+/* Wrappers: their identities, the statistics of noise, sparsity, scales and mixtures; and of draws.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +22,8 @@
 #define LOG(...) {.family = log_problem, PARTS(__VA_ARGS__)}
 #define SUM(...) {.family = sum_problem, PARTS(__VA_ARGS__)}
 
-/* The part of any wrapper of one seed is the same instance, so wrappers are compared with this one. */
+/* The part of any wrapper of one seed is the same instance, so wrappers are compared with this one.
+ */
 static const problem_spec plain_mlp = SUM(MLP);
 
 typedef struct {
@@ -64,9 +66,9 @@ static void assert_same(const instance *a, const instance *b, uint64_t t)
 static void test_identities(void **state)
 {
     (void)state;
-    const problem_spec same[] = {
-        NOISE(0, MLP), SPARSE(0, MLP), RESCALE(SCALE_ALL, 1, 1, MLP), RESCALE(SCALE_TENSOR, 1, 1, MLP),
-        RESCALE(SCALE_PARAMETER, 1, 1, MLP)};
+    const problem_spec same[] = {NOISE(0, MLP), SPARSE(0, MLP), RESCALE(SCALE_ALL, 1, 1, MLP),
+                                 RESCALE(SCALE_TENSOR, 1, 1, MLP),
+                                 RESCALE(SCALE_PARAMETER, 1, 1, MLP)};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         instance a = create(&plain_mlp, 11), b = create(&same[i], 11);
         for (uint64_t t = 0; t < 5; t++) assert_same(&a, &b, t);
@@ -100,7 +102,8 @@ static void test_rescale(void **state)
         assert_true(which < 2 || changes > (int)n / 2);
         if (which == 0) assert_float_equal(s[0] / 350, 1, 1e-5);
         if (which == 1) assert_true(fabsf(s[0] / s[a.p->tensors[1].offset] - 1) > 1e-3f);
-        const double fa = problem_gradient(a.p, a.x, 2, a.g), fb = problem_gradient(b.p, b.x, 2, b.g);
+        const double fa = problem_gradient(a.p, a.x, 2, a.g),
+                     fb = problem_gradient(b.p, b.x, 2, b.g);
         assert_float_equal(fa, fb, 1e-6);
         assert_float_equal(problem_full_loss(a.p, a.x), problem_full_loss(b.p, b.x), 1e-6);
         problem_hvp(a.p, a.x, 2, scaled_v, a.hv);
@@ -116,7 +119,8 @@ static void test_rescale(void **state)
     }
 }
 
-/* Scales are log-uniform: their logarithm has the mean and variance of a uniform one, and its bounds. */
+/* Scales are log-uniform: their logarithm has the mean and variance of a uniform one, and its
+ * bounds. */
 static void test_scales(void **state)
 {
     (void)state;
@@ -142,7 +146,8 @@ static void test_log(void **state)
     instance a = create(&plain_mlp, 3), b = create(&log_mlp, 3);
     const double f = problem_gradient(a.p, a.x, 1, a.g), log_f = problem_gradient(b.p, b.x, 1, b.g);
     assert_float_equal(log_f, log((f + 1e-6) / 1e-6), 1e-9);
-    assert_float_equal(problem_full_loss(b.p, b.x), log(problem_full_loss(a.p, a.x) / 1e-6 + 1), 1e-9);
+    assert_float_equal(problem_full_loss(b.p, b.x), log(problem_full_loss(a.p, a.x) / 1e-6 + 1),
+                       1e-9);
     for (size_t i = 0; i < a.p->n; i++) assert_float_equal(b.g[i], a.g[i] / (f + 1e-6), 1e-6);
     destroy(&a), destroy(&b);
     const problem_spec noisy = LOG(NOISE(1, QUADRATIC(3)));
@@ -166,9 +171,10 @@ static void test_sum(void **state)
     assert_memory_equal(a.g, b.g, n * sizeof(float));
     assert_true(rest > 0);
     for (size_t i = 0; i < n; i++) a.x[i] = b.x[i] = -a.x[i];
-    assert_float_equal(problem_gradient(b.p, b.x, 4, NULL) - problem_gradient(a.p, a.x, 4, NULL), rest,
+    assert_float_equal(problem_gradient(b.p, b.x, 4, NULL) - problem_gradient(a.p, a.x, 4, NULL),
+                       rest, 1e-6 * rest);
+    assert_float_equal(problem_full_loss(b.p, b.x) - problem_full_loss(a.p, a.x), rest,
                        1e-6 * rest);
-    assert_float_equal(problem_full_loss(b.p, b.x) - problem_full_loss(a.p, a.x), rest, 1e-6 * rest);
     destroy(&a), destroy(&b);
 }
 

@@ -1,4 +1,5 @@
-/* Every row of the paper's corpora: derivatives, reproducibility, non-negative objectives, starts. */
+/* Every row of the paper's corpora: derivatives, reproducibility, non-negative objectives, starts.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -169,8 +170,8 @@ static void test_batches_average_to_the_full_loss(void **state)
             const double mean = sum / BATCHES, variance = squares / BATCHES - mean * mean;
             const double error = 5 * sqrt(variance / BATCHES) + 1e-6 * fabs(mean);
             if (!(fabs(mean - full) <= error))
-                fail_msg("%s: batches average to %g +- %g, all data gives %g", row->name, mean, error,
-                         full);
+                fail_msg("%s: batches average to %g +- %g, all data gives %g", row->name, mean,
+                         error, full);
         }
         free(x);
         problem_free(p);

@@ -1,6 +1,6 @@
-/* Times problems: microseconds a gradient and a Hessian-vector product, nanoseconds a multiply-add, for
- * networks like those that `corpus wide` draws, for instances of its rows, and for gradient noise.
- * Minimum of several runs, one thread. */
+/* Times problems: microseconds a gradient and a Hessian-vector product, nanoseconds a multiply-add,
+ * for networks like those that `corpus wide` draws, for instances of its rows, and for gradient
+ * noise. Minimum of several runs, one thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,47 +57,55 @@ static double time_problem(problem *p, evaluation what)
 
 #define DENSE(units, f) {.kind = NET_DENSE, .channels = units, .act = f}
 #define CONV(maps, by, f) {.kind = NET_CONV, .channels = maps, .stride = by, .act = f}
+#define NORMAL(f) {.kind = NET_NORM, .act = f}
+#define ADD(a, b, f) {.kind = NET_ADD, .from = a, .other = b, .act = f}
+/* An input's shape, and layers. */
+#define NET(c, h, w, ...)                                                                        \
+    {.channels = c, .height = h, .width = w,                                                     \
+     .n_layers = sizeof((const net_layer[]){__VA_ARGS__}) / sizeof(net_layer),                   \
+     .layers = {__VA_ARGS__}}
 
 static const struct {
     const char *name;
     int batch;
     net_spec spec;
 } nets[] = {
-    {"mlp 64-16-10 relu, batch 32", 32, {1, 8, 8, 2, {DENSE(16, ACT_RELU), DENSE(10, 0)}, 0}},
-    {"mlp 64-16-10 relu, batch 128", 128, {1, 8, 8, 2, {DENSE(16, ACT_RELU), DENSE(10, 0)}, 0}},
+    {"mlp 64-16-10 relu, batch 32", 32, NET(1, 8, 8, DENSE(16, ACT_RELU), DENSE(10, 0))},
+    {"mlp 64-16-10 relu, batch 128", 128, NET(1, 8, 8, DENSE(16, ACT_RELU), DENSE(10, 0))},
     {"mlp 64-32-32-10 tanh, batch 64", 64,
-     {1, 8, 8, 3, {DENSE(32, ACT_TANH), DENSE(32, ACT_TANH), DENSE(10, 0)}, 0}},
+     NET(1, 8, 8, DENSE(32, ACT_TANH), DENSE(32, ACT_TANH), DENSE(10, 0))},
     {"mlp 12-8-5-3-2 sigmoid, batch 200", 200,
-     {12, 1, 1, 4, {DENSE(8, ACT_SIGMOID), DENSE(5, ACT_SIGMOID), DENSE(3, ACT_SIGMOID), DENSE(2, 0)},
-      0}},
+     NET(12, 1, 1, DENSE(8, ACT_SIGMOID), DENSE(5, ACT_SIGMOID), DENSE(3, ACT_SIGMOID),
+         DENSE(2, 0))},
     {"conv 8x8 4/2-8/2 relu, batch 32", 32,
-     {1, 8, 8, 3, {CONV(4, 2, ACT_RELU), CONV(8, 2, ACT_RELU), DENSE(10, 0)}, 0}},
+     NET(1, 8, 8, CONV(4, 2, ACT_RELU), CONV(8, 2, ACT_RELU), DENSE(10, 0))},
     {"conv 8x8 8-8/2 normalised, batch 32", 32,
-     {1, 8, 8, 5, {CONV(8, 1, 0), {.kind = NET_NORM, .act = ACT_RELU}, CONV(8, 2, 0),
-                   {.kind = NET_NORM, .act = ACT_RELU}, DENSE(10, 0)}, 0}},
+     NET(1, 8, 8, CONV(8, 1, 0), NORMAL(ACT_RELU), CONV(8, 2, 0), NORMAL(ACT_RELU),
+         DENSE(10, 0))},
     {"conv 14x14 8/2-16/2 relu, batch 64", 64,
-     {1, 14, 14, 3, {CONV(8, 2, ACT_RELU), CONV(16, 2, ACT_RELU), DENSE(10, 0)}, 0}},
+     NET(1, 14, 14, CONV(8, 2, ACT_RELU), CONV(16, 2, ACT_RELU), DENSE(10, 0))},
     {"residual 8x8 8/2, batch 32", 32,
-     {1, 8, 8, 6, {CONV(8, 2, ACT_RELU), CONV(8, 1, ACT_RELU), CONV(8, 1, 0),
-                   {.kind = NET_ADD, .from = 3, .other = 1, .act = ACT_RELU}, {.kind = NET_POOL},
-                   DENSE(10, 0)}, 0}},
+     NET(1, 8, 8, CONV(8, 2, ACT_RELU), CONV(8, 1, ACT_RELU), CONV(8, 1, 0),
+         ADD(3, 1, ACT_RELU), {.kind = NET_POOL}, DENSE(10, 0))},
 };
 
 /* The three products of a dense layer's gradient through OpenBLAS, to compare with. */
 static double time_blas(int batch, int inputs, int units)
 {
-    float *a = calloc((size_t)(batch * inputs), sizeof *a), *w = calloc((size_t)(inputs * units), 4);
+    float *a = calloc((size_t)(batch * inputs), sizeof *a);
+    float *w = calloc((size_t)(inputs * units), sizeof *w);
     float *z = calloc((size_t)(batch * units), sizeof *z);
     double best = 1e9;
+    openblas_set_num_threads(1);
     for (int round = 0; a && w && z && round < 40; round++) {
         const double start = seconds();
         for (int i = 0; i < 20; i++) {
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, batch, units, inputs, 1, a, inputs, w,
-                        inputs, 0, z, units);
-            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, units, inputs, batch, 1, z, units, a,
-                        inputs, 0, w, inputs);
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, batch, inputs, units, 1, z, units, w,
-                        inputs, 0, a, inputs);
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, batch, units, inputs, 1, a, inputs,
+                        w, inputs, 0, z, units);
+            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, units, inputs, batch, 1, z, units,
+                        a, inputs, 0, w, inputs);
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, batch, inputs, units, 1, z,
+                        units, w, inputs, 0, a, inputs);
         }
         const double took = (seconds() - start) / 20;
         if (took < best) best = took;
@@ -108,8 +116,8 @@ static double time_blas(int batch, int inputs, int units)
 
 static int bench_nets(void)
 {
-    printf("%-38s %7s %10s %9s %9s %10s %8s\n", "network", "params", "mult-adds", "loss us", "grad us",
-           "ns/mul-add", "hvp us");
+    printf("%-38s %7s %10s %9s %9s %10s %8s\n", "network", "params", "mult-adds", "loss us",
+           "grad us", "ns/mul-add", "hvp us");
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
         opt_error error;
         classifier *p = classifier_create(&nets[i].spec, 1024, nets[i].batch, 1, &error);
@@ -135,7 +143,7 @@ static int bench_nets(void)
     return 0;
 }
 
-/* Mean over seeds of what a step's gradient takes in each row that needs no files, slowest first met. */
+/* For each row of a corpus the mean over seeds of what a step's gradient takes, and of making it. */
 static int bench_rows(unsigned corpus, const image_data *images)
 {
     enum { SEEDS = 12 };
@@ -160,8 +168,8 @@ static int bench_rows(unsigned corpus, const image_data *images)
             if (took > most) most = took;
             problem_free(p);
         }
-        printf("%-38s %7.0f %9.1f %9.1f %9.2f\n", row->name, parameters / SEEDS, 1e6 * total / SEEDS,
-               1e6 * most, 1e3 * create / SEEDS);
+        printf("%-38s %7.0f %9.1f %9.1f %9.2f\n", row->name, parameters / SEEDS,
+               1e6 * total / SEEDS, 1e6 * most, 1e3 * create / SEEDS);
         all += row->weight * total / SEEDS, weights += row->weight;
     }
     printf("%-38s %7s %9.1f\n", "mean, by weight", "", 1e6 * all / weights);

@@ -28,8 +28,7 @@ static void classifier_start(problem *base, float *x)
 static void draw_batch(classifier *p, uint64_t t)
 {
     random_stream stream = draw_stream(p->base.seed, STREAM_ORDER, t);
-    for (int i = 0; i < p->batch; i++)
-        p->chosen[i] = draw_below(&stream, (uint32_t)p->samples);
+    for (int i = 0; i < p->batch; i++) p->chosen[i] = draw_below(&stream, (uint32_t)p->samples);
     net_set_batch(p->net, p->images, p->labels, p->chosen, p->batch);
 }
 

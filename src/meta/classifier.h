@@ -1,4 +1,5 @@
-/* A network on a fixed set of labelled samples, as a problem: what the families of classifiers share. */
+/* A network on a fixed set of labelled samples, as a problem: what the families of classifiers
+ * share. */
 #ifndef META_CLASSIFIER_H
 #define META_CLASSIFIER_H
 
@@ -23,8 +24,8 @@ typedef struct {
     double start_scale;
 } classifier;
 
-/* Batches of `batch` samples, drawn with replacement. The caller fills images and labels (zeroed here)
- * before use. NULL and *error. */
+/* Batches of `batch` samples, drawn with replacement. The caller fills images and labels (zeroed
+ * here) before use. NULL and *error. */
 classifier *classifier_create(const net_spec *spec, int samples, int batch, uint64_t seed,
                               opt_error *error);
 

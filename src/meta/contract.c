@@ -2,8 +2,8 @@
 
 #include "lanes.h"
 
-/* Tiles: ROWS x WIDE vectors of out in registers; ROWS x COLUMNS sums of dw, LANES in all, so that they
- * reduce to one vector. */
+/* Tiles: ROWS x WIDE vectors of out in registers; ROWS x COLUMNS sums of dw, LANES in all, so that
+ * they reduce to one vector. */
 enum {
     ROWS = 4,
     WIDE = LANES == 16 ? 4 : 2,
@@ -31,8 +31,8 @@ static void pack(const contraction *c, const float *w, float *packed)
 }
 
 /* rows x wide vectors of out at out[i] + at; both constants where this is inlined. */
-LANES_FN void tile(int rows, int wide, const float *panel, int k, const int *offset, const float *in,
-                   float *const *out, int at, const float *bias, int accumulate)
+LANES_FN void tile(int rows, int wide, const float *panel, int k, const int *offset,
+                   const float *in, float *const *out, int at, const float *bias, int accumulate)
 {
     lanes sum[ROWS][WIDE];
     LANES_UNROLL
@@ -94,8 +94,10 @@ void contract(const contraction *c, const float *w, const float *bias, const flo
 LANES_FN lanes add_pairs(lanes a, lanes b)
 {
 #if LANES == 16
-    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
+                                   30) +
+           __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29,
+                                   31);
 #elif LANES == 8
     return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
            __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);

@@ -180,7 +180,7 @@ const corpus_row corpus_table[] = {
     ROW(PAPER, "sparse", "mlp 12-8-5-3, sparse", SPARSE(MLP(12, 200, 8, 5, 3))),
     ROW(PAPER, "sparse", "mlp 5-4-4-4-4, sparse", SPARSE(MLP(5, 100, 4, 4, 4, 4))),
 
-    /* The reference's two forms of one objective: an embedding's gradient, dense or not. Here dense. */
+    /* The reference's two forms of one objective: its gradient by id, or dense as here. */
     ROW(FULL, "embedding", "embedding of parity, by id", EMBEDDING),
     ROW(FULL, "embedding", "embedding of parity, one-hot", EMBEDDING),
 
@@ -220,8 +220,8 @@ const corpus_row corpus_table[] = {
     {"quadratics", "quadratic", CORPUS_WIDE, 1,
      ANY_SCALE(MIXTURE(QUADRATIC(10), QUADRATIC(20), QUADRATIC(50), QUADRATIC(100)))},
     {"quadratics, noisy", "quadratic", CORPUS_WIDE, 1,
-     ANY_SCALE(MIXTURE(NOISE(0.1, QUADRATIC(10)), NOISE(0.5, QUADRATIC(20)), NOISE(1, QUADRATIC(50)),
-                       NOISE(2, QUADRATIC(100))))},
+     ANY_SCALE(MIXTURE(NOISE(0.1, QUADRATIC(10)), NOISE(0.5, QUADRATIC(20)),
+                       NOISE(1, QUADRATIC(50)), NOISE(2, QUADRATIC(100))))},
 };
 const size_t corpus_table_rows = sizeof corpus_table / sizeof *corpus_table;
 
@@ -248,7 +248,8 @@ static bool spec_needs_images(const problem_spec *spec)
 bool corpus_needs_images(unsigned corpus)
 {
     for (size_t i = 0; i < corpus_table_rows; i++)
-        if (corpus_table[i].corpora & corpus && spec_needs_images(&corpus_table[i].spec)) return true;
+        if (corpus_table[i].corpora & corpus && spec_needs_images(&corpus_table[i].spec))
+            return true;
     return false;
 }
 

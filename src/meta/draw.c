@@ -35,8 +35,8 @@ uint32_t draw_below(random_stream *stream, uint32_t n)
     return (uint32_t)((uint64_t)random_stream_u32(stream) * n >> 32);
 }
 
-/* Sine and cosine of 2π·turns for turns in [-1/2, 1/2]: Taylor's series of the half angle, which is within
- * π/2, then the double-angle formulas. Error below 1e-6. */
+/* Sine and cosine of 2π·turns for turns in [-1/2, 1/2]: Taylor's series of the half angle, which is
+ * within π/2, then the double-angle formulas. Error below 1e-6. */
 LANES_FN void sine_cosine(lanes turns, lanes *sine, lanes *cosine)
 {
     const lanes x = turns * (0.5f * TWO_PI), y = x * x;

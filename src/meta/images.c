@@ -17,7 +17,8 @@ static gzFile open_idx(const char *path, int dims, size_t *size, opt_error *erro
     errno = 0;
     gzFile file = gzopen(path, "rb");
     if (!file) {
-        opt_fail(error, OPT_NO_FILE, "%s: %s; tools/get-data.sh fashion-mnist|mnist DEST idx fetches images", path,
+        opt_fail(error, OPT_NO_FILE,
+                 "%s: %s; tools/get-data.sh fashion-mnist|mnist DEST idx fetches images", path,
                  strerror(errno ? errno : ENOMEM));
         return NULL;
     }
@@ -55,13 +56,14 @@ static opt_status expect_end(gzFile file, const char *path, opt_error *error)
     uint8_t extra;
     const int got = gzread(file, &extra, 1);
     if (got == 0) return OPT_OK;
-    return opt_fail(error, OPT_BAD_FILE, got > 0 ? "%s: more than the header says"
-                                                 : "%s: damaged at its end", path);
+    return opt_fail(error, OPT_BAD_FILE,
+                    got > 0 ? "%s: more than the header says" : "%s: damaged at its end", path);
 }
 
 /* --- averaging --- */
 
-/* In units of 1/side of a pixel, output i covers [i·from, (i+1)·from), input j [j·side, (j+1)·side). */
+/* In units of 1/side of a pixel, output i covers [i·from, (i+1)·from), input j [j·side,
+ * (j+1)·side). */
 static unsigned overlap(int i, int j, int from, int side)
 {
     const int low = i * from > j * side ? i * from : j * side;
@@ -164,8 +166,8 @@ opt_status images_load(image_data *data, const char *images, const char *labels,
     if (size[0] < 1 || size[0] > MAX_IMAGES || size[1] < least || size[1] > MAX_SIDE ||
         size[2] < least || size[2] > MAX_SIDE)
         status = opt_fail(error, OPT_BAD_FILE,
-                          "%s: %zu images of %zu x %zu, expected 1 to %d of %zu to %d", images, size[0],
-                          size[1], size[2], MAX_IMAGES, least, MAX_SIDE);
+                          "%s: %zu images of %zu x %zu, expected 1 to %d of %zu to %d", images,
+                          size[0], size[1], size[2], MAX_IMAGES, least, MAX_SIDE);
     set.n = size[0];
     if (!status) status = read_labels(labels, set.n, &classes, error);
     if (!status) status = count_classes(&set, classes, labels, error);

@@ -24,9 +24,9 @@ typedef struct {
 } image_data;
 
 /* Reads an idx file of images and one of labels (gzipped or not), averages every image down to each
- * of image_sides, and appends the set. All sizes are checked; every class must occur. OPT_NO_FILE (the
- * message names tools/get-data.sh), OPT_BAD_FILE, OPT_NO_MEMORY, OPT_BAD_OPTION (too many sets); then
- * data is as it was. */
+ * of image_sides, and appends the set. All sizes are checked; every class must occur. OPT_NO_FILE
+ * (the message names tools/get-data.sh), OPT_BAD_FILE, OPT_NO_MEMORY, OPT_BAD_OPTION (too many
+ * sets); then data is as it was. */
 opt_status images_load(image_data *data, const char *images, const char *labels, opt_error *error);
 
 void images_free(image_data *data);

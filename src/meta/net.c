@@ -46,7 +46,8 @@ static bool shape_map(net *n, map *m, int channels, int height, int width, opt_e
     if (!problem_check("the size of a layer", (double)m->size, 1, MAX_MAP, error)) return false;
     for (int half = 0; half < 2; half++) {
         const int first = half ? TANGENT : VALUE, second = half ? SLOPE_TANGENT : SLOPE;
-        m->field[first] = half ? raw_floats(2 * m->size, error) : problem_floats(2 * m->size, error);
+        m->field[first] =
+            half ? raw_floats(2 * m->size, error) : problem_floats(2 * m->size, error);
         if (!m->field[first]) return false;
         m->field[second] = m->field[first] + m->size;
     }
@@ -98,8 +99,8 @@ static bool link_dense(net *n, layer *l, opt_error *error)
     return true;
 }
 
-/* Runs from the pixels of `in` at (first + step·i) to those of `out` at (first' + step'·i). Whole rows
- * are one run when both steps are 1. */
+/* Runs from the pixels of `in` at (first + step·i) to those of `out` at (first' + step'·i). Whole
+ * rows are one run when both steps are 1. */
 typedef struct {
     int y, x, step;
 } lattice;
@@ -156,7 +157,8 @@ static bool link_conv_backward(net *n, layer *l, int parity_y, int parity_x, opt
         for (int t = 0; t < 9; t++) {
             const int down = parity_y + 1 - t / 3, right = parity_x + 1 - t % 3;
             if (down % stride || right % stride) continue;
-            b->in_offset[k] = o * out->plane + down / stride * out->row + right / stride * n->padded;
+            b->in_offset[k] =
+                o * out->plane + down / stride * out->row + right / stride * n->padded;
             b->weight[k++] = o * in->channels * 9 + t;
         }
     b->weight_step = 9;
@@ -248,8 +250,8 @@ static bool make_layer(net *n, int index, opt_error *error)
     case NET_ADD:
         if (in->channels != other->channels || in->height != other->height ||
             in->width != other->width) {
-            opt_fail(error, OPT_BAD_OPTION, "layer %d adds maps %d and %d of different shapes", index,
-                     l->spec.from, l->spec.other);
+            opt_fail(error, OPT_BAD_OPTION, "layer %d adds maps %d and %d of different shapes",
+                     index, l->spec.from, l->spec.other);
             return false;
         }
         return shape_map(n, &n->maps[index], in->channels, in->height, in->width, error);
@@ -327,13 +329,15 @@ net *net_create(const net_spec *spec, int max_batch, opt_error *error)
 
 size_t net_count(const net_spec *spec, double *multiply_adds)
 {
-    int channels[NET_MAX_LAYERS + 1] = {spec->channels}, height[NET_MAX_LAYERS + 1] = {spec->height};
+    int channels[NET_MAX_LAYERS + 1] = {spec->channels},
+                                  height[NET_MAX_LAYERS + 1] = {spec->height};
     int width[NET_MAX_LAYERS + 1] = {spec->width};
     size_t parameters = 0;
     *multiply_adds = 0;
     for (int i = 1; i <= spec->n_layers; i++) {
         const net_layer *l = &spec->layers[i - 1];
-        const int from = l->from > 0 ? l->from : i - 1, stride = l->kind == NET_CONV ? l->stride : 1;
+        const int from = l->from > 0 ? l->from : i - 1,
+                  stride = l->kind == NET_CONV ? l->stride : 1;
         const int flat = l->kind == NET_DENSE || l->kind == NET_POOL;
         const int weighted = l->kind == NET_DENSE || l->kind == NET_CONV;
         channels[i] = weighted ? l->channels : channels[from];

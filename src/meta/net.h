@@ -1,8 +1,9 @@
-/* Small classifier networks: loss, gradient and exact Hessian-vector product (Pearlmutter 1994) of a batch.
+/* Small classifier networks: loss, gradient and exact Hessian-vector product (Pearlmutter 1994) of
+ * a batch.
  *
- * The output of a layer is a map [channels][height][width][batch]; layers of several pixels keep a border
- * of one zero pixel. The batch is padded to whole vectors; the padding takes no part in the loss, nor in
- * the statistics of batch normalisation, which are always those of the batch. */
+ * The output of a layer is a map [channels][height][width][batch]; layers of several pixels keep a
+ * border of one zero pixel. The batch is padded to whole vectors; the padding takes no part in the
+ * loss, nor in the statistics of batch normalisation, which are always those of the batch. */
 #ifndef META_NET_H
 #define META_NET_H
 
@@ -34,7 +35,7 @@ typedef struct {
     int channels, height, width; /* of the input */
     int n_layers;
     net_layer layers[NET_MAX_LAYERS]; /* the last one's output, of one pixel, is the logits */
-    double l2_mean; /* loss += l2_mean · Σ over tensors of the mean of x² */
+    double l2_mean;                   /* loss += l2_mean · Σ over tensors of the mean of x² */
 } net_spec;
 
 typedef struct net net;
@@ -43,8 +44,9 @@ typedef struct net net;
 net *net_create(const net_spec *spec, int max_batch, opt_error *error);
 void net_free(net *n);
 
-/* The tensors of the parameters, in the order of x: "1.weights" [channels][inputs] and "1.biases" of
- * layer 1, "2.scales" and "2.shifts" of a normalisation. fan_in: inputs of a unit, of weights; else 0. */
+/* The tensors of the parameters, in the order of x: "1.weights" [channels][inputs] and "1.biases"
+ * of layer 1, "2.scales" and "2.shifts" of a normalisation. fan_in: inputs of a unit, of weights;
+ * else 0. */
 typedef struct {
     char name[24];
     size_t n;
@@ -55,8 +57,8 @@ int net_tensor_count(const net *n);
 const net_tensor *net_tensors(const net *n);
 size_t net_parameters(const net *n);
 int net_classes(const net *n);
-/* The parameters of a network of a sound spec, without making it, and its multiply-adds for one image,
- * forward; a gradient takes about three times as many. */
+/* The parameters of a network of a sound spec, without making it, and its multiply-adds for one
+ * image, forward; a gradient takes about three times as many. */
 size_t net_count(const net_spec *spec, double *multiply_adds);
 double net_multiply_adds(const net *n);
 
@@ -65,8 +67,8 @@ double net_multiply_adds(const net *n);
 void net_set_batch(net *n, const float *images, const uint8_t *labels, const uint32_t *chosen,
                    int batch);
 
-/* Mean cross-entropy of the batch, with the regulariser; its gradient into g unless NULL. Not finite when
- * a pre-activation was not. */
+/* Mean cross-entropy of the batch, with the regulariser; its gradient into g unless NULL. Not
+ * finite when a pre-activation was not. */
 double net_gradient(net *n, const float *x, float *g);
 
 /* hv = Hessian of net_gradient's objective times v. */

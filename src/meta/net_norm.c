@@ -17,7 +17,8 @@ static double count_of(const net *n, const map *m)
     return (double)m->height * m->width * n->batch;
 }
 
-/* Sum over the channel's live entries of a (b NULL), or of a·b. a and b are rows' getters' results. */
+/* Sum over the channel's live entries of a (b NULL), or of a·b. a and b are rows' getters' results.
+ */
 typedef struct {
     const float *first; /* of row 0 */
     int stride;         /* floats between rows */
@@ -153,7 +154,8 @@ void net_norm_backward_tangent(const net *n, layer *l, const float *x, const flo
         const float mean_tangent = (float)(sum_tangent / count);
         const float turn_tangent = (float)(along_tangent / count);
         for (int y = 0; y < out->height; y++) {
-            const float *from = dy.first + y * dy.stride, *from_tangent = rdy.first + y * rdy.stride;
+            const float *from = dy.first + y * dy.stride,
+                        *from_tangent = rdy.first + y * rdy.stride;
             const float *unit = unit_row(l, 0, c, y), *unit_tangent = unit_row(l, 1, c, y);
             float *to = map_row(in, SLOPE_TANGENT, c, y);
             for (int i = 0; i < out->inside; i++) {

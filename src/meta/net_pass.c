@@ -1,4 +1,5 @@
-/* Forward and backward through a network, and their derivatives along a direction of the parameters. */
+/* Forward and backward through a network, and their derivatives along a direction of the
+ * parameters. */
 #include <math.h>
 #include <string.h>
 
@@ -149,8 +150,8 @@ static void forward_layer(net *n, layer *l, const float *x)
     switch (l->spec.kind) {
     case NET_DENSE:
     case NET_CONV:
-        contract(&l->forward, x + l->weights, l->spec.no_bias ? NULL : x + l->biases, l->in->field[VALUE],
-                 l->out->field[VALUE], 0, n->scratch);
+        contract(&l->forward, x + l->weights, l->spec.no_bias ? NULL : x + l->biases,
+                 l->in->field[VALUE], l->out->field[VALUE], 0, n->scratch);
         break;
     case NET_NORM: net_norm_forward(n, l, x); break;
     case NET_ADD: add_maps(l->in, l->other, l->out, VALUE); break;
@@ -164,8 +165,8 @@ static void tangent_layer(net *n, layer *l, const float *x, const float *v)
     switch (l->spec.kind) {
     case NET_DENSE:
     case NET_CONV:
-        contract(&l->forward, v + l->weights, l->spec.no_bias ? NULL : v + l->biases, l->in->field[VALUE],
-                 l->out->field[TANGENT], 0, n->scratch);
+        contract(&l->forward, v + l->weights, l->spec.no_bias ? NULL : v + l->biases,
+                 l->in->field[VALUE], l->out->field[TANGENT], 0, n->scratch);
         if (l->in != &n->maps[0]) /* the input has no tangent */
             contract(&l->forward, x + l->weights, NULL, l->in->field[TANGENT],
                      l->out->field[TANGENT], 1, n->scratch);

@@ -5,8 +5,8 @@
 #include "contract.h"
 #include "net.h"
 
-/* The value of a map, its tangent R (the derivative along v), the derivative of the loss in it, and the
- * tangent of that. */
+/* The value of a map, its tangent R (the derivative along v), the derivative of the loss in it, and
+ * the tangent of that. */
 enum { VALUE, TANGENT, SLOPE, SLOPE_TANGENT, FIELDS };
 
 typedef struct {
@@ -23,9 +23,10 @@ typedef struct {
     const map *in, *other, *out;
     size_t weights, biases; /* where they begin in x; scales and shifts of a normalisation */
     contraction forward;
-    contraction backward[4]; /* convolutions with stride 2: one for each parity of rows and columns */
+    contraction
+        backward[4]; /* convolutions with stride 2: one for each parity of rows and columns */
     int n_backward;
-    float *unit[2];           /* NET_NORM: the normalised values, their tangent; laid out as out */
+    float *unit[2]; /* NET_NORM: the normalised values, their tangent; laid out as out */
     double *inverse, *inverse_tangent; /* NET_NORM: [channels] 1/√(variance + ε) */
 } layer;
 
@@ -39,9 +40,9 @@ struct net {
     net_tensor tensors[2 * NET_MAX_LAYERS];
     size_t n_parameters;
     double multiply_adds;
-    float *live;      /* [widest row] 1 where a column of the batch is used, 0 in the padding */
-    uint8_t *labels;  /* [padded] of the batch */
-    float *scratch;   /* packed weights */
+    float *live;     /* [widest row] 1 where a column of the batch is used, 0 in the padding */
+    uint8_t *labels; /* [padded] of the batch */
+    float *scratch;  /* packed weights */
     bool tangents_clear;
 };
 

@@ -1,13 +1,14 @@
-/* Problems that an optimizer is meta-trained on: an instance is drawn from a spec (a row of corpus.h,
- * or any composition of families and wrappers) and a seed.
+/* Problems that an optimizer is meta-trained on: an instance is drawn from a spec (a row of
+ * corpus.h, or any composition of families and wrappers) and a seed.
  *
- * Everything random is drawn from counter-based streams of the instance's seed: the instance itself and
- * its start from (seed, STREAM_INIT, which), the batch of step t from (seed, STREAM_ORDER, t), gradient
- * noise from (seed, STREAM_NETWORK, t), sparsity from (seed, STREAM_AUGMENT, t). So a value depends on
- * spec, seed, t and x alone: not on threads, nor on what was evaluated before, and two runs of an
- * optimizer on one seed see the same batches and noise (common random numbers).
+ * Everything random is drawn from counter-based streams of the instance's seed: the instance itself
+ * and its start from (seed, STREAM_INIT, which), the batch of step t from (seed, STREAM_ORDER, t),
+ * gradient noise from (seed, STREAM_NETWORK, t), sparsity from (seed, STREAM_AUGMENT, t). So a
+ * value depends on spec, seed, t and x alone: not on threads, nor on what was evaluated before, and
+ * two runs of an optimizer on one seed see the same batches and noise (common random numbers).
  *
- * An instance has its own workspace: evaluations allocate nothing, and one thread may use it at a time. */
+ * An instance has its own workspace: evaluations allocate nothing, and one thread may use it at a
+ * time. */
 #ifndef META_PROBLEM_H
 #define META_PROBLEM_H
 
@@ -21,8 +22,8 @@
 typedef struct problem problem;
 typedef struct problem_spec problem_spec;
 
-/* One tensor of the parameters: x[offset] to x[offset + n - 1]; the tensors follow each other without
- * gaps. The name is unique in its problem, without '/'. */
+/* One tensor of the parameters: x[offset] to x[offset + n - 1]; the tensors follow each other
+ * without gaps. The name is unique in its problem, without '/'. */
 typedef struct {
     char name[32];
     size_t offset, n;
@@ -58,23 +59,23 @@ enum { MAX_HIDDEN = 6 };
 /* One row: only the fields that its family reads are set. */
 struct problem_spec {
     problem_family *family;
-    int dimension;             /* parameters, features or the matrices' size */
-    int products;              /* matmul: k */
-    int batch, samples;        /* rows in a batch, in the data */
-    int hidden[MAX_HIDDEN];    /* units of the hidden layers; ends with 0 */
-    network_kind network;      /* images: what is drawn */
-    int side;                  /* images: pixels across, one of image_sides */
-    int max_parameters;        /* images: no more than that */
-    double max_work;           /* images: multiply-adds of a batch, forward; no more than that */
+    int dimension;                /* parameters, features or the matrices' size */
+    int products;                 /* matmul: k */
+    int batch, samples;           /* rows in a batch, in the data */
+    int hidden[MAX_HIDDEN];       /* units of the hidden layers; ends with 0 */
+    network_kind network;         /* images: what is drawn */
+    int side;                     /* images: pixels across, one of image_sides */
+    int max_parameters;           /* images: no more than that */
+    double max_work;              /* images: multiply-adds of a batch, forward; no more than that */
     double start_low, start_high; /* images: the start's scale, log-uniform between them */
-    double power;              /* norm: p */
-    double condition, angle;   /* bowl: c and the rotation, in radians */
-    double separation;         /* of the classes */
-    double amount;             /* noise: s; sparse: the probability of a zero */
-    double low, high;          /* rescale: s log-uniform in [low, high]; low = high: that */
-    scale_mode mode;           /* rescale: what shares one s */
-    uint64_t data_seed;        /* not 0: the data is drawn from this seed in every instance */
-    const problem_spec *parts; /* what a wrapper wraps, a sum adds, a mixture chooses from */
+    double power;                 /* norm: p */
+    double condition, angle;      /* bowl: c and the rotation, in radians */
+    double separation;            /* of the classes */
+    double amount;                /* noise: s; sparse: the probability of a zero */
+    double low, high;             /* rescale: s log-uniform in [low, high]; low = high: that */
+    scale_mode mode;              /* rescale: what shares one s */
+    uint64_t data_seed;           /* not 0: the data is drawn from this seed in every instance */
+    const problem_spec *parts;    /* what a wrapper wraps, a sum adds, a mixture chooses from */
     int n_parts;
 };
 
@@ -84,9 +85,9 @@ problem_family norm_problem;      /* (Σ(|Wx − y| + 1e-6)^p)^(1/p): dimension,
 problem_family bowl_problem;      /* ½‖diag(√c, 1) R(angle) x‖²: condition, angle */
 problem_family ackley_problem, beale_problem, booth_problem, branin_problem, log_sum_exp_problem,
     matyas_problem, michalewicz_problem, rosenbrock_problem, styblinski_tang_problem; /* in 2-D */
-problem_family chain_problem;      /* x₀² + Σ x_{i+1}²/(x_i² + 1e-6): dimension */
-problem_family well_problem;       /* max xᵢ² + 1/min xᵢ² − 2 + 1e-12: dimension */
-problem_family snake_problem;      /* outward snake: dimension, samples, batch */
+problem_family chain_problem; /* x₀² + Σ x_{i+1}²/(x_i² + 1e-6): dimension */
+problem_family well_problem;  /* max xᵢ² + 1/min xᵢ² − 2 + 1e-12: dimension */
+problem_family snake_problem; /* outward snake: dimension, samples, batch */
 problem_family quadratics_problem; /* Σ ‖x − r‖² − ‖r‖² + 1e-12: dimension, samples, batch */
 problem_family projection_problem; /* Σ ‖x ∘ r‖²: dimension, samples, batch */
 /* Multiplying n×n matrices with k products: dimension n, products k. */
@@ -102,7 +103,8 @@ problem_family embedding_problem;
 problem_family images_problem;
 
 /* Wrappers: parts[0], or all parts. The seed of part i is drawn from (seed, STREAM_INIT). */
-problem_family noise_problem;   /* amount·N(0,1) added to every entry of the gradient, not to the loss */
+problem_family
+    noise_problem; /* amount·N(0,1) added to every entry of the gradient, not to the loss */
 problem_family sparse_problem;  /* every entry of the gradient 0 with probability amount */
 problem_family rescale_problem; /* x replaced by x/s, start multiplied by s: low, high, mode */
 /* log(f + 1e-6) − log(1e-6); noise and sparsity go around it, not inside. */
@@ -110,8 +112,8 @@ problem_family log_problem;
 problem_family sum_problem;     /* of independent problems, each with its own tensors */
 problem_family mixture_problem; /* one of the parts, chosen by the seed; every one equally likely */
 
-/* NULL and *error: a size is out of range, a file of images is missing, no memory. images may be NULL
- * where no part needs them; it must outlive the instance. */
+/* NULL and *error: a size is out of range, a file of images is missing, no memory. images may be
+ * NULL where no part needs them; it must outlive the instance. */
 problem *problem_create(const problem_spec *spec, uint64_t seed, const image_data *images,
                         opt_error *error);
 void problem_free(problem *p);
@@ -119,20 +121,21 @@ void problem_free(problem *p);
 /* Writes the start, x[n]. */
 void problem_start(problem *p, float *x);
 
-/* The objective of step t's batch at x, averaged or summed over the batch as the family says, without
- * gradient noise. Its gradient, noise and sparsity of step t included, is written to g[n] (NULL: not
- * wanted). Not finite where the arithmetic overflows. */
+/* The objective of step t's batch at x, averaged or summed over the batch as the family says,
+ * without gradient noise. Its gradient, noise and sparsity of step t included, is written to g[n]
+ * (NULL: not wanted). Not finite where the arithmetic overflows. */
 double problem_gradient(problem *p, const float *x, uint64_t t, float *g);
 
 /* Whether problem_hvp may be called; problem_full_loss. */
 bool problem_has_hvp(const problem *p);
 bool problem_has_full_loss(const problem *p);
 
-/* hv[n] = (∂g/∂x)ᵀ v, g as problem_gradient gives it at (x, t): the Hessian of that objective times v
- * (almost everywhere, where it has kinks); under sparse_problem H·(mask ∘ v). hv is not v. */
+/* hv[n] = (∂g/∂x)ᵀ v, g as problem_gradient gives it at (x, t): the Hessian of that objective times
+ * v (almost everywhere, where it has kinks); under sparse_problem H·(mask ∘ v). hv is not v. */
 void problem_hvp(problem *p, const float *x, uint64_t t, const float *v, float *hv);
 
-/* The objective on all the data of the instance, scaled as on a batch: f of the paper's meta-loss. */
+/* The objective on all the data of the instance, scaled as on a batch: f of the paper's meta-loss.
+ */
 double problem_full_loss(problem *p, const float *x);
 
 /* --- for families (problem.c) --- */

@@ -1,4 +1,5 @@
-/* The dependency chain and the min-max well: few parameters have a gradient that matters, in double. */
+/* The dependency chain and the min-max well: few parameters have a gradient that matters, in
+ * double. */
 #include <math.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ static void chain_hvp(problem *p, const float *x, uint64_t t, const float *v, fl
     double carried = 2.0 * v[0];
     for (size_t i = 0; i + 1 < p->n; i++) {
         const double a = x[i], b = x[i + 1], d = a * a + CHAIN_EPS;
-        const double aa = 2 * b * b * (3 * a * a - CHAIN_EPS) / (d * d * d), ab = -4 * a * b / (d * d);
+        const double aa = 2 * b * b * (3 * a * a - CHAIN_EPS) / (d * d * d),
+                     ab = -4 * a * b / (d * d);
         hv[i] = (float)(carried + aa * v[i] + ab * v[i + 1]);
         carried = ab * v[i] + 2 / d * v[i + 1];
     }

@@ -19,9 +19,9 @@ static bool check_features(const problem_spec *spec, opt_error *error)
     return problem_check("the features of a problem", spec->dimension, 1, MAX_FEATURES, error);
 }
 
-/* Samples of class c are z·A_c + separation·(a random vertex of the cube [-1, 1]^n), z ~ N(0,1), A_c
- * uniform in [-1, 1]: one Gaussian cluster a class, each with a covariance of its own, as sklearn's
- * make_classification draws them for the reference. */
+/* Samples of class c are z·A_c + separation·(a random vertex of the cube [-1, 1]^n), z ~ N(0,1),
+ * A_c uniform in [-1, 1]: one Gaussian cluster a class, each with a covariance of its own, as
+ * sklearn's make_classification draws them for the reference. */
 static bool draw_clusters(classifier *p, const problem_spec *spec, random_stream *stream,
                           opt_error *error)
 {
@@ -62,7 +62,8 @@ problem *softmax_problem(const problem_spec *spec, uint64_t seed, const image_da
     return NULL;
 }
 
-/* Labels: whether the first output of a ReLU network with weights √(2/inputs)·N(0,1) is positive. */
+/* Labels: whether the first output of a ReLU network with weights √(2/inputs)·N(0,1) is positive.
+ */
 static bool draw_labelled(classifier *p, const problem_spec *spec, random_stream *stream,
                           opt_error *error)
 {
@@ -109,14 +110,17 @@ problem *mlp_problem(const problem_spec *spec, uint64_t seed, const image_data *
     return NULL;
 }
 
-/* The sum of the embeddings of five ids is the vector of their counts times the embedding matrix; the
- * label is the parity of the ids, wrong with probability LABEL_NOISE. */
+/* The sum of the embeddings of five ids is the vector of their counts times the embedding matrix;
+ * the label is the parity of the ids, wrong with probability LABEL_NOISE. */
 problem *embedding_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                            opt_error *error)
 {
     (void)images;
     if (!check_features(spec, error)) return NULL;
-    const net_spec shape = {KINDS, 1, 1, 2,
+    const net_spec shape = {KINDS,
+                            1,
+                            1,
+                            2,
                             {{.kind = NET_DENSE, .channels = spec->dimension, .no_bias = 1},
                              {.kind = NET_DENSE, .channels = CLASSES}},
                             0};

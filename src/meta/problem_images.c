@@ -1,6 +1,6 @@
-/* Classifiers of small real images. Everything is drawn from the seed: the collection, which classes and
- * images, wrong labels, the scale of the pixels, the batch, the network and the scale of its start.
- * Networks are drawn until one is within the spec's limits. */
+/* Classifiers of small real images. Everything is drawn from the seed: the collection, which
+ * classes and images, wrong labels, the scale of the pixels, the batch, the network and the scale
+ * of its start. Networks are drawn until one is within the spec's limits. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -54,9 +54,9 @@ static void draw_mlp(random_stream *stream, net_spec *n)
     const activation act = draw_activation(stream);
     const int hidden = (int)draw_below(stream, 3), norm = draw_flag(stream, NORM_SHARE / 2);
     for (int i = 0; i < hidden; i++)
-        add_weighted(n, (net_layer){.kind = NET_DENSE,
-                                    .channels = draw_size(stream, MIN_UNITS, MAX_UNITS)},
-                     norm, act);
+        add_weighted(
+            n, (net_layer){.kind = NET_DENSE, .channels = draw_size(stream, MIN_UNITS, MAX_UNITS)},
+            norm, act);
 }
 
 /* 1 to 3 convolutions, at least one of stride 2, then the mean over pixels or nothing. */
@@ -69,8 +69,10 @@ static void draw_conv(random_stream *stream, net_spec *n)
     for (int i = 0; i < layers; i++) {
         const int stride = side > 2 && (i == strided || draw_flag(stream, 0.5)) ? 2 : 1;
         side = (side + stride - 1) / stride;
-        add_weighted(n, (net_layer){.kind = NET_CONV, .stride = stride,
-                                    .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)},
+        add_weighted(n,
+                     (net_layer){.kind = NET_CONV,
+                                 .stride = stride,
+                                 .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)},
                      norm, act);
     }
     if (draw_flag(stream, 0.5)) add_layer(n, (net_layer){.kind = NET_POOL});
@@ -81,8 +83,8 @@ static void draw_residual(random_stream *stream, net_spec *n)
 {
     const activation act = draw_activation(stream);
     const int blocks = 1 + (int)draw_below(stream, 2), norm = draw_flag(stream, NORM_SHARE);
-    net_layer conv = {.kind = NET_CONV, .stride = 2,
-                      .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)};
+    net_layer conv = {
+        .kind = NET_CONV, .stride = 2, .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)};
     int map = add_weighted(n, conv, norm, act);
     conv.stride = 1;
     for (int i = 0; i < blocks; i++) {
@@ -104,7 +106,8 @@ static void draw_network(random_stream *stream, const problem_spec *spec, task *
     add_layer(&t->net, (net_layer){.kind = NET_DENSE, .channels = t->classes});
 }
 
-/* Multiples of MIN_BATCH, and of the batch: no batch of the full loss is smaller than the others. */
+/* Multiples of MIN_BATCH, and of the batch: no batch of the full loss is smaller than the others.
+ */
 static void draw_task(random_stream *stream, const problem_spec *spec, task *t)
 {
     t->classes = 2 + (int)draw_below(stream, IMAGE_CLASSES - 1);
@@ -156,7 +159,8 @@ static bool check(const problem_spec *spec, const image_data *images, int *which
 {
     if (!images || images->n_sets < 1) {
         opt_fail(error, OPT_NO_FILE,
-                 "a problem on images, but none are loaded; tools/get-data.sh fashion-mnist|mnist DEST idx "
+                 "a problem on images, but none are loaded; tools/get-data.sh fashion-mnist|mnist "
+                 "DEST idx "
                  "fetches them");
         return false;
     }

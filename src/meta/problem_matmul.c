@@ -1,7 +1,7 @@
 /* Algorithms that multiply n×n matrices with k products. Parameters A and B are n²×k; row (i, j) of
- * M[n⁴][k] = a_i ∘ b_j holds the products for the one-hot pair (i, j), and the third factor is found by
- * least squares: f = min over Θ[k][n²] of ‖MΘ − T‖², T[n⁴][n²] the pairs' true products. In double; not a
- * number where MᵀM is singular. */
+ * M[n⁴][k] = a_i ∘ b_j holds the products for the one-hot pair (i, j), and the third factor is
+ * found by least squares: f = min over Θ[k][n²] of ‖MΘ − T‖², T[n⁴][n²] the pairs' true products.
+ * In double; not a number where MᵀM is singular. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +30,8 @@ static void multiply(const double *a, const double *b, double *out, size_t rows,
 }
 
 /* out[p][q] += aᵀ b, a[rows][p], b[rows][q] */
-static void multiply_transposed(const double *a, const double *b, double *out, size_t rows, size_t p,
-                                size_t q)
+static void multiply_transposed(const double *a, const double *b, double *out, size_t rows,
+                                size_t p, size_t q)
 {
     for (size_t row = 0; row < rows; row++)
         for (size_t i = 0; i < p; i++)
@@ -235,15 +235,15 @@ problem *matmul_problem(const problem_spec *spec, uint64_t seed, const image_dat
     (void)images;
     if (!problem_check("the size of the matrices", spec->dimension, 2, 5, error)) return NULL;
     const size_t n = (size_t)spec->dimension, squares = n * n, pairs = squares * squares;
-    if (!problem_check("the number of products", spec->products, (double)squares, (double)(n * squares),
-                       error))
+    if (!problem_check("the number of products", spec->products, (double)squares,
+                       (double)(n * squares), error))
         return NULL;
     const size_t k = (size_t)spec->products, sizes[2] = {squares * k, squares * k};
     matmul *p = problem_allocate(sizeof *p, &ops, seed, 2, names, sizes, error);
     if (!p) return NULL;
     p->n = n, p->k = k, p->squares = squares, p->pairs = pairs;
-    p->block = malloc((4 * pairs * k + 2 * pairs * squares + 2 * k * squares + k * k) *
-                      sizeof *p->block);
+    p->block =
+        malloc((4 * pairs * k + 2 * pairs * squares + 2 * k * squares + k * k) * sizeof *p->block);
     if (!p->block) {
         opt_fail(error, OPT_NO_MEMORY, "no memory for the products of %zu x %zu matrices", n, n);
         problem_free(&p->base);

@@ -13,7 +13,7 @@ enum { MAX_DIMENSION = 16384 };
 typedef struct {
     problem base;
     double power;
-    float *w;    /* [n][n] */
+    float *w;     /* [n][n] */
     float *y, *r; /* [n] each; r is scratch */
 } linear_system;
 
@@ -21,8 +21,7 @@ typedef struct {
 static void residual(const linear_system *p, const float *x, const float *y, float *r)
 {
     const size_t n = p->base.n;
-    for (size_t i = 0; i < n; i++)
-        r[i] = (float)(vector_dot(p->w + i * n, x, n) - (y ? y[i] : 0));
+    for (size_t i = 0; i < n; i++) r[i] = (float)(vector_dot(p->w + i * n, x, n) - (y ? y[i] : 0));
 }
 
 /* out = Wᵀ r */

@@ -1,6 +1,6 @@
-/* Objectives that are a sum over a batch of random rows r: the outward snake, the sum of quadratics, the
- * projection quadratic. Each needs of a batch only the sums c over its rows: of r (the snake's r is
- * binary, so r² = r too) or of r². Rows are drawn with replacement. */
+/* Objectives that are a sum over a batch of random rows r: the outward snake, the sum of
+ * quadratics, the projection quadratic. Each needs of a batch only the sums c over its rows: of r
+ * (the snake's r is binary, so r² = r too) or of r². Rows are drawn with replacement. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,8 +198,8 @@ problem *snake_problem(const problem_spec *spec, uint64_t seed, const image_data
 problem *quadratics_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                             opt_error *error)
 {
-    static const problem_ops ops = {rows_start, quadratics_gradient, quadratics_hvp, quadratics_loss,
-                                    rows_free};
+    static const problem_ops ops = {rows_start, quadratics_gradient, quadratics_hvp,
+                                    quadratics_loss, rows_free};
     (void)images;
     return make(spec, seed, &ops, ROWS_SYMMETRIC, error);
 }
@@ -207,8 +207,8 @@ problem *quadratics_problem(const problem_spec *spec, uint64_t seed, const image
 problem *projection_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                             opt_error *error)
 {
-    static const problem_ops ops = {rows_start, projection_gradient, projection_hvp, projection_loss,
-                                    rows_free};
+    static const problem_ops ops = {rows_start, projection_gradient, projection_hvp,
+                                    projection_loss, rows_free};
     (void)images;
     return make(spec, seed, &ops, ROWS_SQUARED, error);
 }

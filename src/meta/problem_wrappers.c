@@ -1,5 +1,5 @@
-/* Problems made of others: gradient noise, sparse gradients, rescaled parameters, the logarithm of the
- * objective, sums, mixtures. */
+/* Problems made of others: gradient noise, sparse gradients, rescaled parameters, the logarithm of
+ * the objective, sums, mixtures. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +15,9 @@ typedef struct {
     problem_ops ops; /* base.ops: those of the family that all parts have too */
     problem **parts; /* [n_parts] */
     int n_parts;
-    double amount;   /* noise, sparse */
-    float *inverse;  /* [n] rescale: 1/s of every parameter */
-    float *here;     /* [n] scratch: x, or v, as the part sees it */
+    double amount;  /* noise, sparse */
+    float *inverse; /* [n] rescale: 1/s of every parameter */
+    float *here;    /* [n] scratch: x, or v, as the part sees it */
 } wrapper;
 
 static wrapper *as_wrapper(problem *p)
@@ -71,7 +71,8 @@ static double noise_gradient(problem *p, const float *x, uint64_t t, float *g)
 
 /* --- sparse --- */
 
-/* The entries that step t leaves, gaps drawn from the geometric distribution: calls for few numbers. */
+/* The entries that step t leaves, gaps drawn from the geometric distribution: calls for few
+ * numbers. */
 static size_t next_kept(const wrapper *w, random_stream *stream, size_t from)
 {
     const double u = (random_stream_u32(stream) + 0.5) * 0x1p-32; /* in (0, 1) */
@@ -351,9 +352,10 @@ problem *log_problem(const problem_spec *spec, uint64_t seed, const image_data *
 {
     static const problem_ops ops = {wrapper_start, log_gradient, log_hvp, log_loss, wrapper_free};
     random_stream stream;
-    if (spec->n_parts > 0 && (spec->parts[0].family == noise_problem ||
-                              spec->parts[0].family == sparse_problem)) {
-        opt_fail(error, OPT_BAD_OPTION, "a log objective of noisy gradients, expected the noise around");
+    if (spec->n_parts > 0 &&
+        (spec->parts[0].family == noise_problem || spec->parts[0].family == sparse_problem)) {
+        opt_fail(error, OPT_BAD_OPTION,
+                 "a log objective of noisy gradients, expected the noise around");
         return NULL;
     }
     return (problem *)make(spec, seed, images, &ops, true, &stream, error);

@@ -13,8 +13,8 @@ static inline double vector_dot(const float *a, const float *b, size_t n)
     size_t i = 0;
     for (; i + 4 * LANES <= n; i += 4 * LANES)
         for (int j = 0; j < 4; j++)
-            sum[j] += *(const lanes_any *)(a + i + j * LANES) *
-                      *(const lanes_any *)(b + i + j * LANES);
+            sum[j] +=
+                *(const lanes_any *)(a + i + j * LANES) * *(const lanes_any *)(b + i + j * LANES);
     double tail = 0;
     for (; i < n; i++) tail += (double)a[i] * b[i];
     return lanes_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + tail;
