@@ -44,7 +44,7 @@ mains := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 models := $(patsubst weights/%,$(BUILD)/%,$(wildcard weights/*.safetensors))
 unit_tests := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
-.PHONY: all test check check-asan bench demo stock help clean distclean FORCE
+.PHONY: all test check check-asan bench demo figures stock help clean distclean FORCE
 all: $(BUILD)/darknet $(mains:%=$(BUILD)/%) $(models)
 
 help:
@@ -54,6 +54,7 @@ help:
 	@echo 'make check-asan   the same, built with the address and undefined-behaviour sanitizers'
 	@echo 'make bench        time and memory of a step; the patched host against the stock one'
 	@echo 'make demo         train a small network on Fashion-MNIST with sgd, adam and hrnn; draw the curves'
+	@echo 'make figures      robustness to the rate, cost against batch size, memory: tables and pictures (hours)'
 	@echo 'make stock        build/stock/darknet, the host without any patch, to compare with'
 	@echo 'make clean        remove what was built; downloads stay'
 	@echo 'make distclean    remove build/'
@@ -239,3 +240,7 @@ bench: all stock
 demo: all
 	@tools/install-packages.sh demo
 	@BUILD='$(BUILD)' tools/demo.sh
+
+figures: all
+	@tools/install-packages.sh demo
+	@BUILD='$(BUILD)' tools/figures.sh

@@ -1,7 +1,8 @@
 #!/bin/bash
 # The figures of the paper's evaluation, each a table and a picture in BUILD/figures.
 #   tools/figures.sh [FIGURE...]     default: all but stability
-#     robustness   loss at the end against the learning rate, hrnn's starting rate from 1e-6 to 1e-2
+#     robustness   loss at the end against the learning rate, hrnn's starting rate from 1e-6 to 1e-2, on the
+#                  MNIST ConvNet
 #     batch-size   time of a step against the batch size, relative to sgd, on the MNIST ConvNet and ResNet-20
 #     memory       bytes of state a parameter
 #     stability    ResNet V2-50 at 224x224 and Inception V3 at 299x299, their first STEPS batches
@@ -38,10 +39,13 @@ take() {
 compare() { "$build/compare" "$@" -resume ${JOBS:+-jobs "$JOBS"} >/dev/null; }
 
 robustness() {
-    local data report=$out/robustness
+    local data report=$out/robustness kept=cfg/baselines/mnist-conv-relu-${BATCHES:-1000}
+    local others=(-optimizers hrnn,sgd,adam,rmsprop)
+    [ ! -r "$kept/runs.csv" ] || others=(-optimizers hrnn -baseline "$kept")
     data=$(records mnist)
-    compare cfg/mnist-conv-relu.cfg "$data" -out "$report" -batches "${BATCHES:-1000}" -seeds "${SEEDS:-3}" \
-        -batch-sizes none -rates hrnn=1e-6,3.16e-6,1e-5,3.16e-5,1e-4,3.16e-4,1e-3,3.16e-3,1e-2
+    compare cfg/mnist-conv-relu.cfg "$data" -out "$report" "${others[@]}" -batches "${BATCHES:-1000}" \
+        -seeds "${SEEDS:-3}" -batch-sizes none \
+        -rates hrnn=1e-6,3.16e-6,1e-5,3.16e-5,1e-4,3.16e-4,1e-3,3.16e-3,1e-2
     take "$report" robustness rates
 }
 
@@ -62,7 +66,7 @@ memory() {
     compare cfg/mnist-conv-relu.cfg "$data" -out "$report" -batches 2 -seeds 1 -batch-sizes none -rates 1e-3
     awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) c[$i] = i; next }
         { printf "%s %.4g\n", $c["optimizer"], $c["state_bytes_per_parameter"] }' "$report/summary.csv" |
-        sort -g -k 2 >"$out/memory.txt"
+        sort -k 2,2g -k 1,1 >"$out/memory.txt"
     gnuplot <<EOF || fail "gnuplot failed"
 set terminal pngcairo size 900,600 font "DejaVu Sans,15" noenhanced
 set output "$out/memory.png"
@@ -71,6 +75,8 @@ set ylabel "bytes a parameter"
 set style fill solid
 set boxwidth 0.6
 set yrange [0:*]
+set offsets 0.3,0.3,graph 0.1,0
+set border 3
 set grid ytics lt 1 lc rgb "#E4E4E4"
 set tics nomirror out
 plot "$out/memory.txt" using 0:2:xtic(1) with boxes lc rgb "#0072B2" notitle, \
