@@ -15,6 +15,7 @@ CUDNN ?= 0
 OPENCV ?= 1
 OPENMP ?= 1
 OPENBLAS ?= 1
+MPI ?= 0
 DEBUG ?= 0
 ASAN ?= 0
 MARCH ?= native
@@ -64,6 +65,7 @@ help:
 	@echo '  GPU=0 CUDNN=0   CUDA and cuDNN (needs nvcc; CUDA=folder)'
 	@echo '  ARCH=           nvcc -gencode flags; by default Turing to Blackwell'
 	@echo '  OPENCV=1 OPENMP=1 OPENBLAS=1'
+	@echo '  MPI=0           1: build/metatrain runs on many machines, under mpirun (OpenMPI)'
 	@echo '  DEBUG=0         1: -O0 -g'
 	@echo '  MARCH=native    what -march= is given'
 	@echo '  CC=gcc          or clang'
@@ -79,6 +81,7 @@ distclean:
 comma := ,
 debug := $(filter 1,$(DEBUG))
 asan := $(filter 1,$(ASAN))
+mpi := $(filter 1,$(MPI))
 optimise = $(if $(debug),-O0 -g,$(if $(asan),-O1 -g,-O3)) -march=$(MARCH)
 sanitize = $(if $(asan),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined \
     -fno-omit-frame-pointer)
@@ -98,18 +101,18 @@ host_macros = $(if $(filter 1,$(OPENCV)),-DOPENCV) $(if $(filter 1,$(OPENBLAS)),
 host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc
 nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
 
-libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz -lm -pthread
+libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz -lm -pthread $(if $(mpi),$(mpi_libs))
 host_libs = $(if $(filter 1,$(OPENCV)),$(opencv_libs) -lstdc++) \
     $(if $(filter 1,$(GPU)),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcudart -lcublas \
     -lcurand $(if $(filter 1,$(CUDNN)),-lcudnn) -lstdc++)
 
 # --- What building needs to know: installed packages, flags, the host's sources. ---
 # Both files are included, so make brings them up to date and starts again when they changed.
-packages := build $(if $(mains),data) $(if $(findstring clang,$(CC)),clang) \
+packages := build $(if $(mains),data) $(if $(mpi),mpi) $(if $(findstring clang,$(CC)),clang) \
     $(if $(filter test check check-asan,$(MAKECMDGOALS)),test)
 define settings
 CC=$(CC) CXX=$(CXX) NVCC=$(NVCC)
-own: $(own_cflags) $(CFLAGS)
+own: $(own_cflags) $(CFLAGS) $(if $(mpi),MPI)
 host: $(host_cflags) $(host_macros) $(host_includes) $(CFLAGS)
 gpu: $(if $(filter 1,$(GPU)),$(nvcc_flags))
 link: $(LDFLAGS)
@@ -132,6 +135,8 @@ $(BUILD)/config.mk: FORCE
 	  echo "openblas_libs := $$(pkg-config --libs openblas)"; \
 	  echo "cjson_cflags := $$(pkg-config --cflags libcjson)"; \
 	  echo "cjson_libs := $$(pkg-config --libs libcjson)"; \
+	  $(if $(mpi),echo "mpi_cflags := $$(pkg-config --cflags ompi-c)"; \
+	  echo "mpi_libs := $$(pkg-config --libs ompi-c)";) \
 	} > '$@.new'; \
 	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
 
@@ -151,7 +156,8 @@ host_commands := captcha lsd super art tag cifar go rnn segmenter regressor clas
 command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
 host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
     $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
-library_sources := $(filter-out src/darknet_%.c,$(wildcard src/*.c src/compare/*.c src/meta/*.c))
+library_sources := $(filter-out src/darknet_%.c src/meta/comm_$(if $(mpi),self,mpi).c, \
+    $(wildcard src/*.c src/compare/*.c src/meta/*.c))
 library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o)
 hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_*.c))
 
@@ -162,6 +168,7 @@ host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
 $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) \
     $(patsubst -I$(HOST_DIR)%,-isystem $(HOST_DIR)%,$(host_includes))
 
+$(BUILD)/obj/meta/comm_mpi.o: own_cflags += $(mpi_cflags)
 $(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST_DIR).mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MD -MP -c '$<' -o '$@'

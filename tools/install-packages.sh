@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
-#   tools/install-packages.sh GROUP...     groups: build test demo data npm clang
+#   tools/install-packages.sh GROUP...     groups: build test demo data npm clang mpi
 # Needs root or sudo only when something is missing. Exit status 1 and one line if it cannot.
 set -eu
 
@@ -12,6 +12,7 @@ demo="gnuplot-nox dataset-fashion-mnist"
 data="libpng-dev zlib1g-dev"
 npm="npm"
 clang="clang libomp-dev"
+mpi="libopenmpi-dev openmpi-bin"
 
 fail() {
     echo "install-packages: $1" >&2
@@ -21,8 +22,8 @@ fail() {
 missing=""
 for group in "$@"; do
     case $group in
-        build|test|demo|data|npm|clang) eval "wanted=\$$group" ;;
-        *) fail "no group '$group': expected build, test, demo, data, npm or clang" ;;
+        build|test|demo|data|npm|clang|mpi) eval "wanted=\$$group" ;;
+        *) fail "no group '$group': expected build, test, demo, data, npm, clang or mpi" ;;
     esac
     for package in $wanted; do
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

@@ -1,0 +1,271 @@
+#include "episode.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hrnn_step.h"
+#include "meta_random.h"
+#include "rule_hrnn.h"
+
+/* What steps change beside the arrays; as it stands in a checkpoint. */
+typedef struct {
+    uint64_t done;
+    double start_loss;       /* f_0 */
+    double end_sum;          /* over the last tenth */
+    uint64_t end_count, dead;
+    float global[HRNN_H2];
+    float mean_log_lr, unused;
+} progress;
+
+struct episode {
+    episode_options options;
+    problem *problem;
+    optimizer *opt;
+    float *x, *gradient; /* [problem->n]; the gradient at x of batch `done` */
+    uint64_t steps, first_counted, counted;
+    progress at;
+};
+
+static hrnn_state *state_of(const episode *e)
+{
+    return e->opt->state;
+}
+
+/* --- start --- */
+
+static opt_status make_optimizer(episode *e, const hrnn_model *model, opt_error *error)
+{
+    const problem *p = e->problem;
+    opt_options options = opt_default_options("hrnn");
+    options.rate = 1; /* replaced below */
+    opt_tensor *tensors = calloc((size_t)p->n_tensors, sizeof *tensors);
+    if (!tensors) return opt_fail(error, OPT_NO_MEMORY, "no memory for an episode");
+    for (int k = 0; k < p->n_tensors; k++) {
+        const problem_tensor *t = &p->tensors[k];
+        tensors[k] =
+            (opt_tensor){t->name, e->x + t->offset, e->gradient + t->offset, t->n, 1, 0, 1};
+    }
+    e->opt = opt_create_with_model(&options, model, tensors, p->n_tensors, error);
+    free(tensors);
+    return e->opt ? OPT_OK : OPT_NO_MEMORY;
+}
+
+/* A product of two factors, each log-uniform between the roots of the bounds. */
+static opt_status draw_learning_rates(episode *e, uint64_t seed, opt_error *error)
+{
+    const problem *p = e->problem;
+    const double low = 0.5 * log(e->options.rates[0]), high = 0.5 * log(e->options.rates[1]);
+    float *log_lr = malloc(p->n * sizeof *log_lr);
+    if (!log_lr) return opt_fail(error, OPT_NO_MEMORY, "no memory for an episode");
+    for (int k = 0; k < p->n_tensors; k++) {
+        random_stream stream = meta_stream(seed, META_LEARNING_RATE, (uint64_t)k, 0);
+        const double shared = draw_uniform(&stream, low, high);
+        for (size_t i = 0; i < p->tensors[k].n; i++)
+            log_lr[i] = (float)(shared + draw_uniform(&stream, low, high));
+        opt_set_log_lr(e->opt, k, log_lr);
+    }
+    free(log_lr);
+    return OPT_OK;
+}
+
+/* Steps whose loss counts, 1 to steps: those after first_counted, and with LOSS_FULL of these only the
+ * measured ones. */
+static int is_counted(const episode *e, uint64_t step)
+{
+    if (step <= e->first_counted) return 0;
+    return e->options.loss == LOSS_BATCH || step == e->steps ||
+           step % (uint64_t)e->options.every == 0;
+}
+
+static void plan_steps(episode *e)
+{
+    const double tail = e->options.tail * (double)e->steps;
+    const uint64_t last = tail < 1 ? 1 : (uint64_t)(tail + 0.5);
+    e->first_counted = e->steps - last;
+    e->counted = last;
+    if (e->options.loss == LOSS_BATCH) return;
+    const uint64_t every = (uint64_t)e->options.every;
+    e->counted = e->steps / every - e->first_counted / every + (e->steps % every != 0);
+}
+
+/* f_0; a problem without a loss on all its data has the same data in every batch. */
+static double start_loss(const episode *e)
+{
+    if (problem_has_full_loss(e->problem)) return problem_full_loss(e->problem, e->x);
+    return problem_gradient(e->problem, e->x, 0, NULL);
+}
+
+episode *episode_create(const problem_spec *spec, const image_data *images, uint64_t seed,
+                        uint64_t steps, const hrnn_model *model, const episode_options *options,
+                        opt_error *error)
+{
+    episode *e = calloc(1, sizeof *e);
+    if (!e) {
+        opt_fail(error, OPT_NO_MEMORY, "no memory for an episode");
+        return NULL;
+    }
+    e->options = *options;
+    e->steps = steps;
+    plan_steps(e);
+    if (!(e->problem = problem_create(spec, seed, images, error))) goto fail;
+    const size_t n = e->problem->n;
+    if (!(e->x = problem_floats(n, error)) || !(e->gradient = problem_floats(n, error))) goto fail;
+    problem_start(e->problem, e->x);
+    if (make_optimizer(e, model, error) || draw_learning_rates(e, seed, error)) goto fail;
+    e->at.start_loss = start_loss(e);
+    e->at.dead = !isfinite(e->at.start_loss);
+    problem_gradient(e->problem, e->x, 0, e->gradient);
+    return e;
+fail:
+    episode_free(e);
+    return NULL;
+}
+
+void episode_free(episode *e)
+{
+    if (!e) return;
+    opt_free(e->opt);
+    problem_free(e->problem);
+    free(e->x);
+    free(e->gradient);
+    free(e);
+}
+
+void episode_set_model(episode *e, const hrnn_model *model)
+{
+    hrnn_state *state = state_of(e);
+    state->model = *model;
+    hrnn_prepare(state);
+}
+
+/* --- steps --- */
+
+/* log((f + e) / (f_0 + e)) within the clip; the episode is dead when f is not finite. */
+static double log_ratio(episode *e, double loss)
+{
+    if (!isfinite(loss)) e->at.dead = 1;
+    if (e->at.dead) return e->options.clip;
+    const double floor = e->options.eps + e->options.relative_eps * fmax(e->at.start_loss, 0);
+    return fmin(log((fmax(loss, 0) + floor) / (fmax(e->at.start_loss, 0) + floor)),
+                e->options.clip);
+}
+
+static double loss_on_all_data(episode *e)
+{
+    opt_true_params(e->opt);
+    const double loss = problem_has_full_loss(e->problem)
+                            ? problem_full_loss(e->problem, e->x)
+                            : problem_gradient(e->problem, e->x, 0, NULL);
+    opt_attended_params(e->opt);
+    return loss;
+}
+
+/* One step and the gradient for the next; the loss after it, if it counts. */
+static double take_step(episode *e, int counted)
+{
+    double loss = 0;
+    opt_step(e->opt, 1, NULL);
+    e->at.done++;
+    if (counted && e->options.loss == LOSS_FULL) loss = loss_on_all_data(e);
+    const int last = e->at.done == e->steps;
+    if (last && e->options.loss == LOSS_FULL) return loss;
+    const double batch = problem_gradient(e->problem, e->x, e->at.done, last ? NULL : e->gradient);
+    if (!isfinite(batch)) e->at.dead = 1;
+    return e->options.loss == LOSS_FULL ? loss : batch;
+}
+
+void episode_run(episode *e, uint64_t n, episode_result *result)
+{
+    double sum = 0;
+    const uint64_t of = n < e->steps ? n : e->steps;
+    for (uint64_t i = 0; i < n && e->at.done < e->steps; i++) {
+        const int counted = is_counted(e, e->at.done + 1);
+        double ratio = e->options.clip;
+        if (e->at.dead)
+            e->at.done++; /* nothing is run, its loss is known */
+        else
+            ratio = log_ratio(e, take_step(e, counted));
+        if (!counted) continue;
+        sum += ratio;
+        if (e->at.done > e->steps - (e->steps + 9) / 10) {
+            e->at.end_sum += ratio;
+            e->at.end_count++;
+        }
+    }
+    *result = (episode_result){
+        .loss = sum * ((double)e->steps / (double)e->counted) / (double)of,
+        .done = e->at.done == e->steps,
+        .dead = (int)e->at.dead,
+    };
+    if (!result->done) return;
+    /* The last step always counts. */
+    result->end = e->at.end_sum / (double)e->at.end_count;
+    result->diverged = result->dead || result->end > e->options.clip * (1 - 1e-9);
+}
+
+const problem *episode_problem(const episode *e)
+{
+    return e->problem;
+}
+
+const float *episode_params(const episode *e)
+{
+    return e->x;
+}
+
+/* --- bytes: progress, x, z of each tensor, the arena --- */
+
+size_t episode_packed_size(const episode *e)
+{
+    return sizeof(progress) + e->problem->n * sizeof(float) +
+           (size_t)e->problem->n_tensors * HRNN_H1 * sizeof(float) + state_of(e)->arena_bytes;
+}
+
+static char *put(char *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+    return to + bytes;
+}
+
+static const char *take(void *to, const char *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+    return from + bytes;
+}
+
+void episode_pack(const episode *e, void *bytes)
+{
+    const hrnn_state *state = state_of(e);
+    progress at = e->at;
+    memcpy(at.global, state->global, sizeof at.global);
+    at.mean_log_lr = state->mean_log_lr;
+    char *to = put(bytes, &at, sizeof at);
+    to = put(to, e->x, e->problem->n * sizeof(float));
+    for (int k = 0; k < state->n; k++)
+        to = put(to, state->tensors[k].z, sizeof state->tensors[k].z);
+    put(to, state->arena, state->arena_bytes);
+}
+
+opt_status episode_unpack(episode *e, const void *bytes, size_t size, opt_error *error)
+{
+    hrnn_state *state = state_of(e);
+    if (size != episode_packed_size(e))
+        return opt_fail(error, OPT_MISMATCH, "the state of an episode has %zu bytes, expected %zu",
+                        size, episode_packed_size(e));
+    const char *from = take(&e->at, bytes, sizeof e->at);
+    if (e->at.done > e->steps)
+        return opt_fail(error, OPT_MISMATCH, "an episode of %llu steps is at step %llu",
+                        (unsigned long long)e->steps, (unsigned long long)e->at.done);
+    from = take(e->x, from, e->problem->n * sizeof(float));
+    for (int k = 0; k < state->n; k++)
+        from = take(state->tensors[k].z, from, sizeof state->tensors[k].z);
+    take(state->arena, from, state->arena_bytes);
+    memcpy(state->global, e->at.global, sizeof state->global);
+    state->mean_log_lr = e->at.mean_log_lr;
+    state->mean_is_stale = 0;
+    e->opt->steps = e->at.done;
+    hrnn_prepare(state);
+    problem_gradient(e->problem, e->x, e->at.done, e->gradient);
+    return OPT_OK;
+}

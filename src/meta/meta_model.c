@@ -1,0 +1,146 @@
+#include "meta_model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "meta_random.h"
+
+/* The rows lie in the structure one after the other, without gaps. */
+_Static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
+                   offsetof(hrnn_model, min_log_lr) == META_PARAMS * sizeof(float),
+               "hrnn_model starts with its meta-parameters");
+
+float *meta_params(hrnn_model *model)
+{
+    return (float *)model;
+}
+
+void meta_set_params(hrnn_model *model, const double *theta)
+{
+    float *params = meta_params(model);
+    for (int i = 0; i < META_PARAMS; i++) params[i] = (float)theta[i];
+}
+
+/* Rows whose names start so are not read by a model without the feature. */
+static const struct {
+    hrnn_feature feature;
+    const char *prefix;
+} feature_rows[] = {
+    {HRNN_ATTENTION, "readout.attention."},      {HRNN_SHORTCUT, "readout.step.shortcut"},
+    {HRNN_SHORTCUT, "readout.attention.shortcut"}, {HRNN_DYNAMIC_LR, "readout.log_lr."},
+    {HRNN_DYNAMIC_LR, "log_lr.momentum_logit"},  {HRNN_TENSOR_RNN, "param.from_tensor."},
+    {HRNN_GLOBAL_RNN, "param.from_global."},     {HRNN_GLOBAL_RNN, "tensor.from_global."},
+    {HRNN_GLOBAL_RNN, "global."},
+};
+
+static int row_is_used(const hrnn_row *row, unsigned features)
+{
+    for (size_t i = 0; i < sizeof feature_rows / sizeof *feature_rows; i++)
+        if (!(features >> feature_rows[i].feature & 1) &&
+            strncmp(row->name, feature_rows[i].prefix, strlen(feature_rows[i].prefix)) == 0)
+            return 0;
+    /* The tensor RNN feeds the parameter RNN and the global RNN. */
+    const unsigned readers = 1u << HRNN_TENSOR_RNN | 1u << HRNN_GLOBAL_RNN;
+    return (features & readers) || strncmp(row->name, "tensor.", 7) != 0;
+}
+
+void meta_used_params(unsigned features, unsigned char used[META_PARAMS])
+{
+    for (int r = 0; r < HRNN_ROWS; r++)
+        memset(used + hrnn_rows[r].offset / sizeof(float), row_is_used(&hrnn_rows[r], features),
+               hrnn_row_count(&hrnn_rows[r]));
+}
+
+static void start_row(hrnn_model *model, const hrnn_row *row, float *x, random_stream *stream,
+                      double readout_scale)
+{
+    const size_t n = hrnn_row_count(row);
+    const int is_step = strcmp(row->name, "readout.step.weight") == 0;
+    const float deviation = is_step ? (float)(readout_scale / sqrt(HRNN_H0)) : row->value;
+    if (row->start == START_AS_STEP) {
+        memcpy(x, model->step_weight, n * sizeof *x);
+    } else if (row->start == START_CONSTANT) {
+        for (size_t i = 0; i < n; i++) x[i] = row->value;
+    } else if (row->start == START_UNIFORM) {
+        for (size_t i = 0; i < n; i++)
+            x[i] = row->value * (float)draw_uniform(stream, -1, 1);
+    } else {
+        draw_normals(stream, x, n, 1);
+        for (size_t i = 0; i < n; i++)
+            x[i] = row->start == START_SHORTCUT ? row->value + 0.05f * x[i] : deviation * x[i];
+    }
+}
+
+void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
+{
+    random_stream stream = meta_stream(seed, META_START, 0, 0);
+    *model = (hrnn_model){.min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-4f,
+                          .features = (1u << HRNN_FEATURES) - 1};
+    for (int r = 0; r < HRNN_ROWS; r++)
+        start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), &stream,
+                  readout_scale);
+}
+
+opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error)
+{
+    while (*without) {
+        const size_t length = strcspn(without, ",");
+        int f = 0;
+        while (f < HRNN_FEATURES && (strlen(hrnn_feature_name(f)) != length ||
+                                     strncmp(hrnn_feature_name(f), without, length) != 0))
+            f++;
+        if (f == HRNN_FEATURES) {
+            char known[300] = "";
+            for (f = 0; f < HRNN_FEATURES; f++) {
+                const size_t used = strlen(known);
+                snprintf(known + used, sizeof known - used, "%s%s", f ? ", " : "",
+                         hrnn_feature_name(f));
+            }
+            return opt_fail(error, OPT_BAD_OPTION, "-without names \"%.*s\", expected some of: %s",
+                            (int)(length > 40 ? 40 : length), without, known);
+        }
+        model->features &= ~(1u << f);
+        without += length + (without[length] == ',');
+    }
+    return OPT_OK;
+}
+
+static void write_metadata(st_writer *w, const hrnn_model *model)
+{
+    char without[300] = "", number[32];
+    for (int f = 0; f < HRNN_FEATURES; f++) {
+        const size_t used = strlen(without);
+        if (!hrnn_has(model, f))
+            snprintf(without + used, sizeof without - used, "%s%s", used ? "," : "",
+                     hrnn_feature_name(f));
+    }
+    const struct { const char *key; double value; } numbers[] = {
+        {"min_log_lr", (double)model->min_log_lr}, {"max_log_lr", (double)model->max_log_lr},
+        {"initial_lr", (double)model->initial_lr},
+        {"attention", hrnn_has(model, HRNN_ATTENTION)}};
+    st_writer_metadata(w, "format", "hrnn-1");
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        snprintf(number, sizeof number, "%.9g", numbers[i].value);
+        st_writer_metadata(w, numbers[i].key, number);
+    }
+    if (*without) st_writer_metadata(w, "without", without);
+}
+
+opt_status meta_save_model(const hrnn_model *model, const char *path, const meta_note *notes,
+                           int n_notes, opt_error *error)
+{
+    st_writer *w = st_writer_new();
+    if (!w) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", path);
+    write_metadata(w, model);
+    for (int i = 0; i < n_notes; i++) st_writer_metadata(w, notes[i].key, notes[i].value);
+    for (int r = 0; r < HRNN_ROWS; r++)
+        st_writer_tensor(w, hrnn_rows[r].name, ST_F32, hrnn_rows[r].dims, hrnn_rows[r].shape);
+    opt_status status = st_writer_begin(w, path, 0, error);
+    for (int r = 0; r < HRNN_ROWS && !status; r++)
+        status = st_writer_data(w, hrnn_row_data((hrnn_model *)model, &hrnn_rows[r]),
+                                hrnn_row_count(&hrnn_rows[r]) * sizeof(float), error);
+    if (!status) status = st_writer_end(w, error);
+    st_writer_free(w);
+    return status;
+}

@@ -1,0 +1,34 @@
+/* A model as meta-training sees it: a vector of numbers, a random start, and a file with its recipe.
+ * What is particular to format=hrnn-1 (names, start values, what a feature switches off) is here and in
+ * hrnn_model.c; the estimators and meta-optimizers only see the vector. */
+#ifndef META_MODEL_H
+#define META_MODEL_H
+
+#include "hrnn_model.h"
+
+enum { META_PARAMS = 8363 };
+
+/* The vector: [META_PARAMS], in the order of hrnn_rows. */
+float *meta_params(hrnn_model *model);
+/* model's vector becomes theta, rounded to float. */
+void meta_set_params(hrnn_model *model, const double *theta);
+
+/* used[i] = 1 where a model with these features reads entry i, 0 where it does not. */
+void meta_used_params(unsigned features, unsigned char used[META_PARAMS]);
+
+/* The start values of algorithm.md, drawn from seed, all features on, log learning rates clipped to
+ * [-33, 33]; the weights of the readouts of step and attention have standard deviation
+ * readout_scale/√10 (algorithm.md: 0.5). */
+void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
+
+/* Clears the features in a comma-separated list ("" for none); an unknown one is OPT_BAD_OPTION. */
+opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error);
+
+/* Writes the model as format=hrnn-1, atomically, with n_notes more entries of metadata. */
+typedef struct {
+    const char *key, *value;
+} meta_note;
+opt_status meta_save_model(const hrnn_model *model, const char *path, const meta_note *notes,
+                           int n_notes, opt_error *error);
+
+#endif

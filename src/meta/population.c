@@ -1,0 +1,316 @@
+#include "population.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "meta_model.h"
+#include "meta_random.h"
+
+/* One episode of a pair in an outer step. */
+typedef struct {
+    int pair, side; /* side 0: θ + σ·ε, 1: θ − σ·ε */
+    int owner;      /* rank that runs it */
+    uint64_t steps; /* of the episode */
+} unit;
+
+/* What a rank tells of a unit: a word each. */
+enum { WORD_LOSS, WORD_END, WORD_FLAGS, WORDS };
+enum { FLAG_DONE = 1, FLAG_DEAD = 2, FLAG_DIVERGED = 4 };
+
+struct population {
+    population_options options;
+    const meta_source *source;
+    comm *comm;
+    hrnn_model model;
+    es_estimator es;
+    population_pair *pairs;
+    population_result *results;
+    episode **episodes; /* [pairs][2]: those under way on this rank */
+    unit *units;        /* [2·pairs], longest first */
+    uint64_t *words;    /* [2·pairs][WORDS], then flags and whether a rank failed */
+    unsigned char *starts;
+    uint64_t *numbers;
+    double *plus, *minus, total_weight;
+};
+
+static size_t word_count(const population *p)
+{
+    return (size_t)p->options.pairs * 2 * WORDS + 2;
+}
+
+population *population_create(const population_options *options, const meta_source *source,
+                              const hrnn_model *model, comm *c, opt_error *error)
+{
+    const size_t n = (size_t)options->pairs;
+    unsigned char used[META_PARAMS];
+    population *p = calloc(1, sizeof *p);
+    if (!p) goto no_memory;
+    p->options = *options;
+    p->source = source;
+    p->comm = c;
+    p->model = *model;
+    for (int r = 0; r < source->n; r++) p->total_weight += source->rows[r].weight;
+    p->pairs = calloc(n, sizeof *p->pairs);
+    p->results = calloc(n, sizeof *p->results);
+    p->episodes = calloc(2 * n, sizeof *p->episodes);
+    p->units = calloc(2 * n, sizeof *p->units);
+    p->words = calloc(word_count(p), sizeof *p->words);
+    p->starts = calloc(n, 1);
+    p->numbers = calloc(n, sizeof *p->numbers);
+    p->plus = calloc(n, sizeof *p->plus);
+    p->minus = calloc(n, sizeof *p->minus);
+    if (!p->pairs || !p->results || !p->episodes || !p->units || !p->words || !p->starts ||
+        !p->numbers || !p->plus || !p->minus)
+        goto no_memory;
+    meta_used_params(model->features, used);
+    if (es_init(&p->es, options->kind, options->pairs, options->sigma, META_PARAMS, options->seed,
+                used, error)) {
+        population_free(p);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) p->pairs[i].starts = 1;
+    return p;
+no_memory:
+    opt_fail(error, OPT_NO_MEMORY, "no memory for %d pairs of episodes", options->pairs);
+    population_free(p);
+    return NULL;
+}
+
+void population_free(population *p)
+{
+    if (!p) return;
+    for (int i = 0; p->episodes && i < 2 * p->options.pairs; i++) episode_free(p->episodes[i]);
+    es_release(&p->es);
+    free(p->pairs);
+    free(p->results);
+    free(p->episodes);
+    free(p->units);
+    free(p->words);
+    free(p->starts);
+    free(p->numbers);
+    free(p->plus);
+    free(p->minus);
+    free(p);
+}
+
+/* --- what is run --- */
+
+static int draw_row(const population *p, random_stream *stream)
+{
+    double at = draw_uniform(stream, 0, p->total_weight);
+    int row = 0;
+    while (row + 1 < p->source->n && at >= p->source->rows[row].weight)
+        at -= p->source->rows[row++].weight;
+    return row;
+}
+
+/* The next episode of a pair. The first one in truncations is cut to a random part of its length, so that
+ * the pairs do not all start again together. */
+static void next_episode(const population *p, int index)
+{
+    population_pair *pair = &p->pairs[index];
+    pair->episode++;
+    random_stream stream =
+        meta_stream(p->options.seed, META_EPISODE, (uint64_t)index, pair->episode);
+    const double low = (double)p->options.steps[0], high = (double)p->options.steps[1];
+    pair->row = draw_row(p, &stream);
+    pair->seed = draw_seed(&stream);
+    double steps = draw_log_uniform(&stream, low, high + 1);
+    if (p->options.kind != ES_WHOLE && pair->episode == 1) steps *= draw_uniform(&stream, 0, 1);
+    pair->steps = steps < 1 ? 1 : steps > high ? (uint64_t)high : (uint64_t)steps;
+}
+
+/* Longest first, so that threads and ranks end together; equal ones in the order of the pairs. */
+static int compare_units(const void *a, const void *b)
+{
+    const unit *x = a, *y = b;
+    if (x->steps != y->steps) return x->steps < y->steps ? 1 : -1;
+    return (x->pair * 2 + x->side) - (y->pair * 2 + y->side);
+}
+
+/* Whole episodes go round the ranks and back, in the order of their length; those in truncations stay
+ * where they are. */
+static void assign_units(population *p)
+{
+    const int n = 2 * p->options.pairs, ranks = comm_size(p->comm);
+    for (int i = 0; i < n; i++)
+        p->units[i] = (unit){i / 2, i % 2, i / 2 % ranks, p->pairs[i / 2].steps};
+    if (p->options.kind != ES_WHOLE) return;
+    qsort(p->units, (size_t)n, sizeof *p->units, compare_units);
+    for (int i = 0; i < n; i++) {
+        const int at = i % (2 * ranks);
+        p->units[i].owner = at < ranks ? at : 2 * ranks - 1 - at;
+    }
+}
+
+static uint64_t word_of(double value)
+{
+    uint64_t word;
+    memcpy(&word, &value, sizeof word);
+    return word;
+}
+
+static double value_of(uint64_t word)
+{
+    double value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+static opt_status run_unit(population *p, const unit *u, const double *theta, opt_error *error)
+{
+    const population_pair *pair = &p->pairs[u->pair];
+    const int index = u->pair * 2 + u->side;
+    hrnn_model model = p->model;
+    es_perturb(&p->es, theta, u->pair, u->side ? -1 : 1, meta_params(&model));
+    episode **e = &p->episodes[index];
+    if (p->starts[u->pair]) {
+        episode_free(*e);
+        *e = episode_create(p->source->rows[pair->row].spec, p->source->images, pair->seed,
+                            pair->steps, &model, &p->options.episode, error);
+        if (!*e) return OPT_BAD_OPTION;
+    } else {
+        episode_set_model(*e, &model);
+    }
+    episode_result result;
+    episode_run(*e, p->options.kind == ES_WHOLE ? pair->steps : p->options.truncation, &result);
+    if (result.done) {
+        episode_free(*e);
+        *e = NULL;
+    }
+    uint64_t *word = p->words + (size_t)index * WORDS;
+    word[WORD_LOSS] = word_of(result.loss);
+    word[WORD_END] = word_of(result.end);
+    word[WORD_FLAGS] = (result.done ? FLAG_DONE : 0) | (result.dead ? FLAG_DEAD : 0) |
+                       (result.diverged ? FLAG_DIVERGED : 0);
+    return OPT_OK;
+}
+
+static opt_status run_units(population *p, const double *theta, opt_error *error)
+{
+    const int n = 2 * p->options.pairs, rank = comm_rank(p->comm);
+    opt_status failed = OPT_OK;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int i = 0; i < n; i++) {
+        opt_error own = {0};
+        if (p->units[i].owner != rank || !run_unit(p, &p->units[i], theta, &own)) continue;
+#pragma omp critical
+        {
+            if (!failed && error) *error = own;
+            failed = own.status;
+        }
+    }
+    return failed;
+}
+
+/* From the words of all ranks to results, and to whether a pair starts anew: when its episode is done, and
+ * when both sides are dead (what is left of it is known and equal). */
+static void take_results(population *p)
+{
+    for (int i = 0; i < p->options.pairs; i++) {
+        population_pair *pair = &p->pairs[i];
+        population_result *r = &p->results[i];
+        int dead = 1;
+        *r = (population_result){.row = pair->row, .steps = pair->steps};
+        for (int side = 0; side < 2; side++) {
+            const uint64_t *word = p->words + ((size_t)i * 2 + (size_t)side) * WORDS;
+            r->loss[side] = value_of(word[WORD_LOSS]);
+            r->end[side] = value_of(word[WORD_END]);
+            r->done[side] = (word[WORD_FLAGS] & FLAG_DONE) != 0;
+            r->diverged[side] = (word[WORD_FLAGS] & FLAG_DIVERGED) != 0;
+            dead &= (word[WORD_FLAGS] & FLAG_DEAD) != 0;
+        }
+        if (dead)
+            for (int side = 0; side < 2; side++) {
+                r->done[side] = r->diverged[side] = 1;
+                r->end[side] = p->options.episode.clip;
+            }
+        pair->starts = dead || r->done[0];
+        p->plus[i] = r->loss[0];
+        p->minus[i] = r->loss[1];
+    }
+}
+
+opt_status population_step(population *p, uint64_t step, const double *theta, double *gradient,
+                           uint64_t *flags, opt_error *error)
+{
+    const int n = p->options.pairs;
+#ifdef _OPENMP
+    if (p->options.threads > 0) omp_set_num_threads(p->options.threads);
+#endif
+    for (int i = 0; i < n; i++) {
+        p->starts[i] = p->pairs[i].starts != 0;
+        if (p->starts[i]) next_episode(p, i);
+        p->numbers[i] = p->pairs[i].episode;
+    }
+    assign_units(p);
+    es_draw(&p->es, step, p->numbers, p->starts);
+    memset(p->words, 0, word_count(p) * sizeof *p->words);
+    const opt_status status = run_units(p, theta, error);
+    uint64_t *control = p->words + (size_t)n * 2 * WORDS;
+    control[0] = *flags;
+    control[1] = status != OPT_OK;
+    comm_or(p->comm, p->words, word_count(p));
+    *flags = control[0];
+    if (control[1]) return comm_agree(p->comm, status, error);
+    take_results(p);
+    es_gradient(&p->es, p->plus, p->minus, gradient);
+    return OPT_OK;
+}
+
+const population_result *population_results(const population *p)
+{
+    return p->results;
+}
+
+/* --- checkpoints --- */
+
+population_pair *population_pairs(population *p)
+{
+    return p->pairs;
+}
+
+double *population_sums(population *p)
+{
+    return p->es.sum;
+}
+
+opt_status population_packed(population *p, int pair, int side, void **bytes, size_t *size,
+                             opt_error *error)
+{
+    *bytes = NULL;
+    *size = 0;
+    if (p->pairs[pair].starts) return OPT_OK;
+    const int owner = pair % comm_size(p->comm);
+    const episode *e = p->episodes[pair * 2 + side];
+    void *mine = NULL;
+    size_t mine_size = 0;
+    opt_status status = OPT_OK;
+    if (owner == comm_rank(p->comm)) {
+        mine_size = episode_packed_size(e);
+        mine = malloc(mine_size);
+        if (mine) episode_pack(e, mine);
+        else status = opt_fail(error, OPT_NO_MEMORY, "no memory to save an episode");
+    }
+    status = comm_agree(p->comm, status, error);
+    if (!status) status = comm_to_root(p->comm, owner, mine, mine_size, bytes, size, error);
+    free(mine);
+    return status;
+}
+
+opt_status population_restore(population *p, int pair, int side, const void *bytes, size_t size,
+                              opt_error *error)
+{
+    const population_pair *at = &p->pairs[pair];
+    episode **e = &p->episodes[pair * 2 + side];
+    if (at->starts || pair % comm_size(p->comm) != comm_rank(p->comm)) return OPT_OK;
+    if (!bytes)
+        return opt_fail(error, OPT_MISMATCH, "the episode of pair %d is missing", pair);
+    *e = episode_create(p->source->rows[at->row].spec, p->source->images, at->seed, at->steps,
+                        &p->model, &p->options.episode, error);
+    return *e ? episode_unpack(*e, bytes, size, error) : OPT_BAD_OPTION;
+}
