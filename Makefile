@@ -169,6 +169,12 @@ $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += 
     $(patsubst -I$(HOST_DIR)%,-isystem $(HOST_DIR)%,$(host_includes))
 
 $(BUILD)/obj/meta/comm_mpi.o: own_cflags += $(mpi_cflags)
+$(BUILD)/obj/meta/metatrain_checkpoint.o: own_cflags += -I$(BUILD)
+$(BUILD)/obj/meta/metatrain_checkpoint.o: $(BUILD)/version.h
+# The commit that models are made with, for their metadata.
+$(BUILD)/version.h: FORCE
+	@mkdir -p '$(@D)'; echo "#define HRNN_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" > '$@.new'; \
+	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
 $(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST_DIR).mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MD -MP -c '$<' -o '$@'

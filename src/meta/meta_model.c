@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "meta_random.h"
@@ -84,6 +85,7 @@ void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
 
 opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error)
 {
+    if (strcmp(without, "none") == 0) return OPT_OK;
     while (*without) {
         const size_t length = strcspn(without, ",");
         int f = 0;
@@ -106,25 +108,34 @@ opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *er
     return OPT_OK;
 }
 
-static void write_metadata(st_writer *w, const hrnn_model *model)
+void meta_print_without(const hrnn_model *model, char text[META_WITHOUT])
 {
-    char without[300] = "", number[32];
+    *text = 0;
     for (int f = 0; f < HRNN_FEATURES; f++) {
-        const size_t used = strlen(without);
+        const size_t used = strlen(text);
         if (!hrnn_has(model, f))
-            snprintf(without + used, sizeof without - used, "%s%s", used ? "," : "",
+            snprintf(text + used, META_WITHOUT - used, "%s%s", used ? "," : "",
                      hrnn_feature_name(f));
     }
+    if (!*text) strcpy(text, "none");
+}
+
+static void write_metadata(st_writer *w, const hrnn_model *model)
+{
+    char without[META_WITHOUT], number[32];
+    meta_print_without(model, without);
     const struct { const char *key; double value; } numbers[] = {
         {"min_log_lr", (double)model->min_log_lr}, {"max_log_lr", (double)model->max_log_lr},
         {"initial_lr", (double)model->initial_lr},
         {"attention", hrnn_has(model, HRNN_ATTENTION)}};
     st_writer_metadata(w, "format", "hrnn-1");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        snprintf(number, sizeof number, "%.9g", numbers[i].value);
+        snprintf(number, sizeof number, "%.6g", numbers[i].value);
+        if (strtof(number, NULL) != (float)numbers[i].value)
+            snprintf(number, sizeof number, "%.9g", numbers[i].value);
         st_writer_metadata(w, numbers[i].key, number);
     }
-    if (*without) st_writer_metadata(w, "without", without);
+    if (strcmp(without, "none") != 0) st_writer_metadata(w, "without", without);
 }
 
 opt_status meta_save_model(const hrnn_model *model, const char *path, const meta_note *notes,

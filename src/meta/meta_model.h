@@ -21,8 +21,10 @@ void meta_used_params(unsigned features, unsigned char used[META_PARAMS]);
  * readout_scale/√10 (algorithm.md: 0.5). */
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
 
-/* Clears the features in a comma-separated list ("" for none); an unknown one is OPT_BAD_OPTION. */
+/* Clears the features in a comma-separated list ("none": no feature); an unknown one is OPT_BAD_OPTION. */
 opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error);
+enum { META_WITHOUT = 200 };
+void meta_print_without(const hrnn_model *model, char text[META_WITHOUT]);
 
 /* Writes the model as format=hrnn-1, atomically, with n_notes more entries of metadata. */
 typedef struct {

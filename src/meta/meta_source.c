@@ -1,0 +1,112 @@
+#include "meta_source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "corpus.h"
+
+struct corpus_source {
+    meta_source source;
+    meta_row *rows;
+    char *name;
+    image_data images;
+};
+
+/* Whether a comma-separated list names it. A group's name may hold ", ": it counts as one word. */
+static int is_listed(const char *list, const char *group)
+{
+    const size_t length = strlen(group);
+    for (const char *at = list; (at = strstr(at, group)); at++) {
+        const int starts = at == list || at[-1] == ',';
+        if (starts && (at[length] == 0 || (at[length] == ',' && at[length + 1] != ' '))) return 1;
+    }
+    return 0;
+}
+
+/* Whether row i is the first of its group in the corpus. */
+static int is_first_of_group(unsigned corpus, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (corpus_table[k].corpora & corpus &&
+            strcmp(corpus_table[k].group, corpus_table[i].group) == 0)
+            return 0;
+    return 1;
+}
+
+static opt_status take_rows(corpus_source *s, unsigned corpus, const char *groups, opt_error *error)
+{
+    size_t found = 0; /* characters of the list that groups were found for */
+    s->rows = calloc(corpus_table_rows, sizeof *s->rows);
+    if (!s->rows) return opt_fail(error, OPT_NO_MEMORY, "no memory for corpus %s", s->name);
+    for (size_t i = 0; i < corpus_table_rows; i++) {
+        const corpus_row *row = &corpus_table[i];
+        if (!(row->corpora & corpus) || (groups && !is_listed(groups, row->group))) continue;
+        s->rows[s->source.n++] = (meta_row){row->group, row->name, row->weight, &row->spec};
+        if (is_first_of_group(corpus, i)) found += strlen(row->group) + 1;
+    }
+    s->source.name = s->name;
+    s->source.rows = s->rows;
+    if (!groups || found == strlen(groups) + 1) return OPT_OK;
+    return opt_fail(error, OPT_BAD_OPTION, "corpus %.100s names a group that the corpus does not have",
+                    s->name);
+}
+
+/* "folder/name" or "folder/name.gz", whichever is there; neither: the first, for the message. */
+static void image_path(char path[600], const char *folder, int length, const char *name)
+{
+    snprintf(path, 600, "%.*s/%s.gz", length, folder, name);
+    if (access(path, F_OK) != 0) snprintf(path, 600, "%.*s/%s", length, folder, name);
+}
+
+static opt_status load_images(corpus_source *s, const char *folders, opt_error *error)
+{
+    opt_status status = OPT_OK;
+    while (*folders && !status) {
+        char images[600], labels[600];
+        const int length = (int)strcspn(folders, ",");
+        image_path(images, folders, length, "train-images-idx3-ubyte");
+        image_path(labels, folders, length, "train-labels-idx1-ubyte");
+        status = images_load(&s->images, images, labels, error);
+        folders += length + (folders[length] == ',');
+    }
+    return status;
+}
+
+corpus_source *corpus_source_open(const char *name, const char *folders, opt_error *error)
+{
+    corpus_source *s = calloc(1, sizeof *s);
+    char *groups = NULL;
+    if (s) s->name = strdup(name);
+    char *plain = strdup(name);
+    if (!s || !s->name || !plain) {
+        opt_fail(error, OPT_NO_MEMORY, "no memory for corpus %.60s", name);
+        goto fail;
+    }
+    if ((groups = strchr(plain, ':'))) *groups++ = 0;
+    const unsigned corpus = corpus_find(plain, error);
+    if (!corpus || take_rows(s, corpus, groups, error)) goto fail;
+    s->source.images = &s->images;
+    if (corpus_needs_images(corpus) && load_images(s, folders, error)) goto fail;
+    free(plain);
+    return s;
+fail:
+    free(plain);
+    corpus_source_close(s);
+    return NULL;
+}
+
+void corpus_source_close(corpus_source *s)
+{
+    if (!s) return;
+    images_free(&s->images);
+    free(s->rows);
+    free(s->name);
+    free(s);
+}
+
+const meta_source *corpus_source_rows(const corpus_source *s)
+{
+    return &s->source;
+}
