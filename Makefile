@@ -102,6 +102,7 @@ host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc
 nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
 
 libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz -lm -pthread $(if $(mpi),$(mpi_libs))
+mpi_libs = $(shell pkg-config --libs ompi-c)
 host_libs = $(if $(filter 1,$(OPENCV)),$(opencv_libs) -lstdc++) \
     $(if $(filter 1,$(GPU)),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcudart -lcublas \
     -lcurand $(if $(filter 1,$(CUDNN)),-lcudnn) -lstdc++)
@@ -135,8 +136,6 @@ $(BUILD)/config.mk: FORCE
 	  echo "openblas_libs := $$(pkg-config --libs openblas)"; \
 	  echo "cjson_cflags := $$(pkg-config --cflags libcjson)"; \
 	  echo "cjson_libs := $$(pkg-config --libs libcjson)"; \
-	  $(if $(mpi),echo "mpi_cflags := $$(pkg-config --cflags ompi-c)"; \
-	  echo "mpi_libs := $$(pkg-config --libs ompi-c)";) \
 	} > '$@.new'; \
 	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
 
@@ -168,7 +167,7 @@ host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
 $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) \
     $(patsubst -I$(HOST_DIR)%,-isystem $(HOST_DIR)%,$(host_includes))
 
-$(BUILD)/obj/meta/comm_mpi.o: own_cflags += $(mpi_cflags)
+$(BUILD)/obj/meta/comm_mpi.o: own_cflags += $(shell pkg-config --cflags ompi-c)
 $(BUILD)/obj/meta/metatrain_checkpoint.o: own_cflags += -I$(BUILD)
 $(BUILD)/obj/meta/metatrain_checkpoint.o: $(BUILD)/version.h
 # The commit that models are made with, for their metadata.
@@ -220,6 +219,12 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
+# metatrain with MPI, for the tests of builds without.
+$(BUILD)/tests/metatrain-mpi: libs += $(mpi_libs)
+$(BUILD)/tests/metatrain-mpi: $(BUILD)/obj/tools/metatrain.o $(BUILD)/obj/meta/comm_mpi.o $(BUILD)/libhrnn.a
+	@echo 'LINK $@'; mkdir -p '$(@D)'
+	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) $(libs)
+
 $(models): $(BUILD)/%: weights/%
 	@mkdir -p '$(@D)'; cp '$<' '$@'
 
@@ -228,7 +233,7 @@ $(models): $(BUILD)/%: weights/%
     $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o))
 
 # --- Checks ---
-test check: all $(unit_tests:%=$(BUILD)/tests/%)
+test check: all $(unit_tests:%=$(BUILD)/tests/%) $(BUILD)/tests/metatrain-mpi
 	@BUILD='$(BUILD)' HOST='$(HOST_DIR)' tests/run.sh
 
 # Small networks; the tests test_host_* have the kinds of layers that these lack, `make test` all cfgs.

@@ -3,6 +3,9 @@
 
 #include <math.h>
 #include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 /* Below this many parameters a second thread costs more than it brings. */
 enum { PARALLEL_PARAMS = 4096 };
@@ -266,6 +269,42 @@ static void refresh_mean(hrnn_state *state)
     state->mean_is_stale = 0;
 }
 
+static int in_parallel(void)
+{
+#ifdef _OPENMP
+    return omp_in_parallel();
+#else
+    return 0;
+#endif
+}
+
+static void step_on_threads(hrnn_state *state, cell_constants k, float rate_ratio)
+{
+#pragma omp parallel
+    {
+#pragma omp for schedule(static, 1)
+        for (int c = 0; c < state->n_chunks; c++) run_chunk(state, k, &state->chunks[c]);
+#pragma omp for schedule(static)
+        for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
+#pragma omp single nowait
+        finish_network(state);
+#pragma omp for schedule(static, 1)
+        for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
+#pragma omp for schedule(static)
+        for (int t = 0; t < state->n; t++) prepare_tensor(state, &state->tensors[t]);
+    }
+}
+
+/* The same on this thread alone: a region of one thread costs as much as a step of a small network. */
+static void step_here(hrnn_state *state, cell_constants k, float rate_ratio)
+{
+    for (int c = 0; c < state->n_chunks; c++) run_chunk(state, k, &state->chunks[c]);
+    for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
+    finish_network(state);
+    for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
+    for (int t = 0; t < state->n; t++) prepare_tensor(state, &state->tensors[t]);
+}
+
 void hrnn_step(hrnn_state *state, int first, float rate_ratio)
 {
     if (state->n == 0) return;
@@ -282,17 +321,8 @@ void hrnn_step(hrnn_state *state, int first, float rate_ratio)
         state->record->rate_ratio = rate_ratio;
         state->record->mean_log_lr = state->mean_log_lr;
     }
-#pragma omp parallel if (state->params > PARALLEL_PARAMS)
-    {
-#pragma omp for schedule(static, 1)
-        for (int c = 0; c < state->n_chunks; c++) run_chunk(state, k, &state->chunks[c]);
-#pragma omp for schedule(static)
-        for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
-#pragma omp single nowait
-        finish_network(state);
-#pragma omp for schedule(static, 1)
-        for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
-#pragma omp for schedule(static)
-        for (int t = 0; t < state->n; t++) prepare_tensor(state, &state->tensors[t]);
-    }
+    if (state->params > PARALLEL_PARAMS && !in_parallel())
+        step_on_threads(state, k, rate_ratio);
+    else
+        step_here(state, k, rate_ratio);
 }

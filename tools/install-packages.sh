@@ -7,7 +7,7 @@ set -eu
 # build: the compilers and libraries; fetching, checking and patching the host's source.
 build="gcc g++ make patch pkg-config ca-certificates xz-utils
        libopenblas-dev libopencv-dev libcjson-dev librandom123-dev libxxhash-dev zlib1g-dev"
-test="libcmocka-dev gnuplot-nox"
+test="libcmocka-dev gnuplot-nox libopenmpi-dev openmpi-bin"
 demo="gnuplot-nox dataset-fashion-mnist"
 data="libpng-dev zlib1g-dev"
 npm="npm"
