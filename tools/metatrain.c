@@ -65,7 +65,8 @@ static void parse_arguments(int argc, char **argv, arguments *a)
         options, parse, NULL,
         "Meta-trains the hierarchical RNN and writes it as a model file.\v"
         "SIGINT, SIGTERM and SIGUSR1 save and stop (exit status 128 + the signal); -resume goes on, to "
-        "the bit. Beside FILE.safetensors: FILE.safetensors.checkpoint, and the progress as FILE.csv "
+        "the bit. Under mpirun send it SIGUSR1: after the others it kills the ranks without waiting. "
+        "Beside FILE.safetensors: FILE.safetensors.checkpoint, and the progress as FILE.csv "
         "(tools/plot-metatrain.sh draws it).",
         NULL, NULL, NULL};
     metatrain_defaults(&a->options);
@@ -206,6 +207,7 @@ int main(int argc, char **argv)
     const struct sigaction action = {.sa_handler = catch_signal, .sa_flags = SA_RESTART};
     const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
     for (int i = 0; i < 3; i++) sigaction(signals[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* who reads the progress may go; what was trained is saved all the same */
     metatrain *m = open_run(&a, &source, c, &error);
     const int status = m ? run(m, a.resume ? a.resume : a.out, c, &error) : 1;
     if (status == 1 && comm_rank(c) == 0) complain(error.message);
