@@ -31,10 +31,10 @@ digest() { "$info" "$1" | sed -n 's/.*digest \(.*\)/\1/p'; }
 rows() { cut -d, -f1,3-9,11- "$1"; } # without times
 
 corpus='paper:bowl,norm,sum, noisy,functions'
-options=(-corpus "$corpus" -pairs 5 -episode 10:120 -truncation 15 -log-every 4)
+options=(-corpus "$corpus" -pairs 5 -episode 10:120 -truncation 15 -unroll-tail 9 -unrolls 5 -log-every 4)
 
 # --- threads ---
-for estimator in es pes nres; do
+for estimator in es pes nres bptt; do
     for threads in 1 2; do
         "$train" "${options[@]}" -estimator $estimator -threads $threads -outer-steps 30 \
             -out $estimator-$threads.safetensors >out 2>err || wrong "$estimator: $(tail -n 1 err)"
@@ -85,7 +85,7 @@ done
 
 # --- kills at random moments, during saves too ---
 killed=0
-for estimator in es pes nres; do
+for estimator in es pes nres bptt; do
     rm -f whole.* kill.*
     "$train" "${options[@]}" -estimator $estimator -outer-steps 120 -save-minutes 0 -out whole.safetensors >out 2>err
     "$train" "${options[@]}" -estimator $estimator -outer-steps 1 -save-minutes 0 -out kill.safetensors >out 2>err
@@ -117,7 +117,7 @@ refused 'a folder that is not there' 'nowhere/a.safetensors' -corpus paper:bowl 
 refused 'a model that is there' 'es-1.safetensors: exists' -corpus paper:bowl -out es-1.safetensors
 refused 'a range the wrong way' '-episode is "9:3"' -episode 9:3 -out a.safetensors
 refused 'half a pair' '-pairs is "1.5", expected a whole number' -pairs 1.5 -out a.safetensors
-refused 'an unknown estimator' '-estimator is "sgd", expected es|pes|nres' -estimator sgd -out a.safetensors
+refused 'an unknown estimator' '-estimator is "sgd", expected es|pes|nres|bptt' -estimator sgd -out a.safetensors
 refused 'an endless cosine' '-schedule cosine needs -outer-steps' -corpus paper:bowl -schedule cosine -out a.safetensors
 refused 'an unknown feature' '-without names "luck"' -corpus paper:bowl -without luck -out a.safetensors
 refused 'another corpus on a resume' '-corpus cannot change' -resume es-1.safetensors -corpus wide

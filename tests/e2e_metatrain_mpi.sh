@@ -38,8 +38,8 @@ ranks() {  # N OPTIONS...
     mpirun "${mpi[@]}" -np "$n" "$train" -threads 1 "$@"
 }
 
-options=(-corpus 'paper:bowl,norm,functions' -pairs 5 -episode 10:120 -truncation 15 -log-every 4)
-for estimator in es pes nres; do
+options=(-corpus 'paper:bowl,norm,functions' -pairs 5 -episode 10:120 -truncation 15 -unroll-tail 9 -unrolls 5 -log-every 4)
+for estimator in es pes nres bptt; do
     "$alone" "${options[@]}" -estimator $estimator -outer-steps 16 -out $estimator.safetensors >out 2>err ||
         wrong "$estimator: $(tail -n 1 err)"
     for n in 1 2 4; do
@@ -53,7 +53,7 @@ for estimator in es pes nres; do
 done
 
 # --- on from 2 ranks to 3, and to none ---
-for estimator in es pes; do
+for estimator in es pes bptt; do
     ranks 2 "${options[@]}" -estimator $estimator -outer-steps 7 -out on.safetensors >out 2>err
     ranks 3 -resume on.safetensors -outer-steps 11 >out 2>err || wrong "on 3 ranks: $(tail -n 1 err)"
     "$alone" -resume on.safetensors -outer-steps 16 >out 2>err || wrong "alone: $(tail -n 1 err)"

@@ -204,9 +204,29 @@ void episode_run(episode *e, uint64_t n, episode_result *result)
     result->diverged = result->dead || result->end > e->options.clip * (1 - 1e-9);
 }
 
-const problem *episode_problem(const episode *e)
+problem *episode_problem(const episode *e)
 {
     return e->problem;
+}
+
+optimizer *episode_optimizer(const episode *e)
+{
+    return e->opt;
+}
+
+double episode_start_loss(const episode *e)
+{
+    return e->at.start_loss;
+}
+
+void episode_begin_unroll(episode *e)
+{
+    memset(e->gradient, 0, e->problem->n * sizeof *e->gradient);
+}
+
+void episode_end_unroll(episode *e)
+{
+    e->at.done = e->opt->steps;
 }
 
 const float *episode_params(const episode *e)

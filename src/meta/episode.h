@@ -44,9 +44,15 @@ typedef struct {
 /* Up to n more steps. `of` is what the loss is a mean over: n, or the episode's steps if they are fewer. */
 void episode_run(episode *e, uint64_t n, episode_result *result);
 
-/* Parameters and sizes, for reports. */
-const problem *episode_problem(const episode *e);
+problem *episode_problem(const episode *e);
+optimizer *episode_optimizer(const episode *e);
 const float *episode_params(const episode *e); /* [n], where the gradient is taken */
+double episode_start_loss(const episode *e);   /* f_0 */
+
+/* Around steps that something else takes with the episode's optimizer: its gradient is empty, and it counts
+ * them. Such an episode does not end by itself. */
+void episode_begin_unroll(episode *e);
+void episode_end_unroll(episode *e);
 
 /* Everything that steps change, as bytes: for a checkpoint. To restore, create the episode with the same
  * arguments (any model), then unpack. OPT_MISMATCH: the bytes are of another episode. */

@@ -11,6 +11,7 @@ typedef enum {
     META_START,         /* start values of a model; 0, 0 */
     META_PERTURBATION,  /* direction of a pair; pair, outer step or episode */
     META_EPISODE,       /* row, length and seed of an episode; pair, episode */
+    META_UNROLL,        /* length of an unroll; pair, outer step */
     META_LEARNING_RATE, /* starting learning rates of an episode; tensor, 0 */
 } meta_purpose;
 

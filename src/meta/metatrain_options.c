@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char *const losses[] = {"batch", "full", NULL};
-static const char *const estimators[] = {"es", "pes", "nres", NULL};
+static const char *const estimators[] = {"es", "pes", "nres", "bptt", NULL};
 static const char *const optimizers[] = {"adam", "rmsprop", NULL};
 static const char *const schedules[] = {"constant", "cosine", NULL};
 
@@ -38,12 +38,19 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
      "Only this last part of an episode's steps counts"},
     {"learning-rates", "LO:HI", RANGE(rates), "1e-6:1e-2", 1e-12, 1e6, NULL, 0,
      "Starting learning rates, log-uniform"},
-    {"estimator", "es|pes|nres", CHOICE(estimator), "es", 0, 0, estimators, 0,
-     "Evolution strategies: whole episodes, persistent, one direction an episode"},
-    {"pairs", "N", WHOLE(pairs), "16", 1, 1e6, NULL, 0, "Antithetic pairs an outer step"},
+    {"estimator", "es|pes|nres|bptt", CHOICE(estimator), "es", 0, 0, estimators, 0,
+     "Evolution strategies: whole episodes, persistent, one direction an episode; or back-propagation"},
+    {"pairs", "N", WHOLE(pairs), "16", 1, 1e6, NULL, 0,
+     "Antithetic pairs an outer step (bptt: runs)"},
     {"sigma", "S", NUMBER(sigma), "0.01", 1e-9, 1e3, NULL, 0, "Size of the perturbations"},
     {"truncation", "N", WHOLE(truncation), "50", 1, 1e9, NULL, 0,
-     "Steps of an episode in an outer step (pes, nres)"},
+     "Steps of an episode in an outer step (pes, nres; bptt: at least)"},
+    {"unroll-tail", "N", NUMBER(unroll_tail), "200", 0, 1e6, NULL, 0,
+     "bptt: mean of the exponential that is added to -truncation"},
+    {"unrolls", "N", NUMBER(unrolls), "40", 0, 1e6, NULL, 0,
+     "bptt: an episode has 1 unroll and an exponential of this mean more"},
+    {"second-derivatives", "0|1", WHOLE(second_derivatives), "1", 0, 1, NULL, 0,
+     "bptt: through the gradients too"},
     {"seed", "N", WHOLE(seed), "1", 0, 9e15, NULL, 0, "Names all random numbers"},
     {"optimizer", "adam|rmsprop", CHOICE(optimizer), "adam", 0, 0, optimizers, 0,
      "Meta-optimizer"},
@@ -257,7 +264,11 @@ opt_status metatrain_read_options(metatrain_options *options, const char *text, 
 population_options metatrain_population_options(const metatrain_options *o)
 {
     return (population_options){
-        .kind = (es_kind)o->estimator,
+        .kind = o->estimator == METATRAIN_BPTT ? ES_WHOLE : (es_kind)o->estimator,
+        .bptt = o->estimator == METATRAIN_BPTT,
+        .second_derivatives = o->second_derivatives != 0,
+        .unrolls = o->unrolls,
+        .unroll_tail = o->unroll_tail,
         .pairs = (int)o->pairs,
         .sigma = o->sigma,
         .seed = (uint64_t)o->seed,

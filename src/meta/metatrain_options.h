@@ -6,6 +6,8 @@
 #include "meta_optimizer.h"
 #include "population.h"
 
+enum { METATRAIN_BPTT = 3 };
+
 typedef struct {
     /* --- problems and episodes --- */
     char corpus[200], images[500];
@@ -13,7 +15,8 @@ typedef struct {
     int loss;          /* LOSS_BATCH, LOSS_FULL */
     double every, clip, eps, relative_eps, tail, rates[2];
     /* --- estimator --- */
-    int estimator; /* es_kind */
+    int estimator; /* es_kind, or METATRAIN_BPTT */
+    double second_derivatives, unrolls, unroll_tail;
     double pairs, sigma, truncation, seed;
     /* --- meta-optimizer --- */
     int optimizer; /* META_ADAM, META_RMSPROP */
@@ -38,7 +41,7 @@ typedef struct {
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 35 };
+enum { METATRAIN_OPTIONS = 38 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);

@@ -7,6 +7,8 @@
 #include <omp.h>
 #endif
 
+#include "estimator_bptt.h"
+#include "hrnn_unroll.h"
 #include "meta_model.h"
 #include "meta_random.h"
 
@@ -27,6 +29,9 @@ struct population {
     comm *comm;
     hrnn_model model;
     es_estimator es;
+    bptt *bptt;       /* and, [pairs][META_PARAMS] in words of two, their meta-gradients */
+    uint64_t *gradients;
+    unsigned char used[META_PARAMS];
     population_pair *pairs;
     population_result *results;
     episode **episodes; /* [pairs][2]: those under way on this rank */
@@ -37,16 +42,52 @@ struct population {
     double *plus, *minus, total_weight;
 };
 
+/* Steps of an episode that ends after its unrolls. */
+#define ENDLESS ((uint64_t)1 << 50)
+/* Words of one meta-gradient, two floats each. */
+enum { GRADIENT_WORDS = (META_PARAMS + 1) / 2 };
+
+static int max_threads(const population_options *options)
+{
+#ifdef _OPENMP
+    return options->threads > 0 ? options->threads : omp_get_max_threads();
+#else
+    (void)options;
+    return 1;
+#endif
+}
+
+static int this_thread(void)
+{
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
 static size_t word_count(const population *p)
 {
     return (size_t)p->options.pairs * 2 * WORDS + 2;
+}
+
+static opt_status init_estimator(population *p, opt_error *error)
+{
+    const population_options *o = &p->options;
+    meta_used_params(p->model.features, p->used);
+    if (!o->bptt)
+        return es_init(&p->es, o->kind, o->pairs, o->sigma, META_PARAMS, o->seed, p->used, error);
+    p->bptt = bptt_new(max_threads(o), error);
+    if (!p->bptt) return OPT_NO_MEMORY;
+    p->gradients = calloc((size_t)o->pairs * GRADIENT_WORDS, sizeof *p->gradients);
+    return p->gradients ? OPT_OK : opt_fail(error, OPT_NO_MEMORY, "no memory for %d meta-gradients",
+                                            o->pairs);
 }
 
 population *population_create(const population_options *options, const meta_source *source,
                               const hrnn_model *model, comm *c, opt_error *error)
 {
     const size_t n = (size_t)options->pairs;
-    unsigned char used[META_PARAMS];
     population *p = calloc(1, sizeof *p);
     if (!p) goto no_memory;
     p->options = *options;
@@ -66,14 +107,10 @@ population *population_create(const population_options *options, const meta_sour
     if (!p->pairs || !p->results || !p->episodes || !p->units || !p->words || !p->starts ||
         !p->numbers || !p->plus || !p->minus)
         goto no_memory;
-    meta_used_params(model->features, used);
-    if (es_init(&p->es, options->kind, options->pairs, options->sigma, META_PARAMS, options->seed,
-                used, error)) {
-        population_free(p);
-        return NULL;
-    }
     for (size_t i = 0; i < n; i++) p->pairs[i].starts = 1;
-    return p;
+    if (init_estimator(p, error) == OPT_OK) return p;
+    population_free(p);
+    return NULL;
 no_memory:
     opt_fail(error, OPT_NO_MEMORY, "no memory for %d pairs of episodes", options->pairs);
     population_free(p);
@@ -85,6 +122,8 @@ void population_free(population *p)
     if (!p) return;
     for (int i = 0; p->episodes && i < 2 * p->options.pairs; i++) episode_free(p->episodes[i]);
     es_release(&p->es);
+    bptt_free(p->bptt);
+    free(p->gradients);
     free(p->pairs);
     free(p->results);
     free(p->episodes);
@@ -108,6 +147,19 @@ static int draw_row(const population *p, random_stream *stream)
     return row;
 }
 
+/* Exponential of this mean, cut at 5 times it. */
+static double draw_exponential(random_stream *stream, double mean)
+{
+    return mean * fmin(-log(1 - draw_uniform(stream, 0, 1)), 5);
+}
+
+/* Steps of an unroll in outer step `step`. */
+static int unroll_steps(const population *p, int index, uint64_t step)
+{
+    random_stream stream = meta_stream(p->options.seed, META_UNROLL, (uint64_t)index, step);
+    return (int)((double)p->options.truncation + draw_exponential(&stream, p->options.unroll_tail));
+}
+
 /* The next episode of a pair. The first one in truncations is cut to a random part of its length, so that
  * the pairs do not all start again together. */
 static void next_episode(const population *p, int index)
@@ -119,6 +171,10 @@ static void next_episode(const population *p, int index)
     const double low = (double)p->options.steps[0], high = (double)p->options.steps[1];
     pair->row = draw_row(p, &stream);
     pair->seed = draw_seed(&stream);
+    if (p->options.bptt) {
+        pair->steps = 1 + (uint64_t)draw_exponential(&stream, p->options.unrolls);
+        return;
+    }
     double steps = draw_log_uniform(&stream, low, high + 1);
     if (p->options.kind != ES_WHOLE && pair->episode == 1) steps *= draw_uniform(&stream, 0, 1);
     pair->steps = steps < 1 ? 1 : steps > high ? (uint64_t)high : (uint64_t)steps;
@@ -139,7 +195,7 @@ static void assign_units(population *p)
     const int n = 2 * p->options.pairs, ranks = comm_size(p->comm);
     for (int i = 0; i < n; i++)
         p->units[i] = (unit){i / 2, i % 2, i / 2 % ranks, p->pairs[i / 2].steps};
-    if (p->options.kind != ES_WHOLE) return;
+    if (p->options.kind != ES_WHOLE || p->options.bptt) return;
     qsort(p->units, (size_t)n, sizeof *p->units, compare_units);
     for (int i = 0; i < n; i++) {
         const int at = i % (2 * ranks);
@@ -161,28 +217,39 @@ static double value_of(uint64_t word)
     return value;
 }
 
-static opt_status run_unit(population *p, const unit *u, const double *theta, opt_error *error)
+/* The episode of a unit with this model: a new one, or the one that is under way. */
+static episode *take_episode(population *p, const unit *u, const hrnn_model *model, uint64_t steps,
+                             opt_error *error)
 {
     const population_pair *pair = &p->pairs[u->pair];
-    const int index = u->pair * 2 + u->side;
+    episode **e = &p->episodes[u->pair * 2 + u->side];
+    if (!p->starts[u->pair]) {
+        episode_set_model(*e, model);
+        return *e;
+    }
+    episode_free(*e);
+    *e = episode_create(p->source->rows[pair->row].spec, p->source->images, pair->seed, steps, model,
+                        &p->options.episode, error);
+    return *e;
+}
+
+static void drop_episode(population *p, const unit *u)
+{
+    episode_free(p->episodes[u->pair * 2 + u->side]);
+    p->episodes[u->pair * 2 + u->side] = NULL;
+}
+
+static opt_status run_es_unit(population *p, const unit *u, const double *theta, opt_error *error)
+{
+    const population_pair *pair = &p->pairs[u->pair];
     hrnn_model model = p->model;
     es_perturb(&p->es, theta, u->pair, u->side ? -1 : 1, meta_params(&model));
-    episode **e = &p->episodes[index];
-    if (p->starts[u->pair]) {
-        episode_free(*e);
-        *e = episode_create(p->source->rows[pair->row].spec, p->source->images, pair->seed,
-                            pair->steps, &model, &p->options.episode, error);
-        if (!*e) return OPT_BAD_OPTION;
-    } else {
-        episode_set_model(*e, &model);
-    }
+    episode *e = take_episode(p, u, &model, pair->steps, error);
+    if (!e) return OPT_BAD_OPTION;
     episode_result result;
-    episode_run(*e, p->options.kind == ES_WHOLE ? pair->steps : p->options.truncation, &result);
-    if (result.done) {
-        episode_free(*e);
-        *e = NULL;
-    }
-    uint64_t *word = p->words + (size_t)index * WORDS;
+    episode_run(e, p->options.kind == ES_WHOLE ? pair->steps : p->options.truncation, &result);
+    if (result.done) drop_episode(p, u);
+    uint64_t *word = p->words + (size_t)(u->pair * 2 + u->side) * WORDS;
     word[WORD_LOSS] = word_of(result.loss);
     word[WORD_END] = word_of(result.end);
     word[WORD_FLAGS] = (result.done ? FLAG_DONE : 0) | (result.dead ? FLAG_DEAD : 0) |
@@ -190,14 +257,43 @@ static opt_status run_unit(population *p, const unit *u, const double *theta, op
     return OPT_OK;
 }
 
-static opt_status run_units(population *p, const double *theta, opt_error *error)
+/* One unroll, whose result stands for both sides. */
+static opt_status run_bptt_unit(population *p, const unit *u, uint64_t step, const double *theta,
+                                opt_error *error)
+{
+    hrnn_model model = p->model;
+    meta_set_params(&model, theta);
+    episode *e = u->side ? NULL : take_episode(p, u, &model, ENDLESS, error);
+    if (!e) return u->side ? OPT_OK : OPT_BAD_OPTION;
+    bptt_result result = {NAN, !isfinite(episode_start_loss(e))};
+    opt_status status = OPT_OK;
+    if (!result.diverged)
+        status = bptt_unroll(p->bptt, this_thread(), e, unroll_steps(p, u->pair, step),
+                             p->options.second_derivatives,
+                             (float *)(p->gradients + (size_t)u->pair * GRADIENT_WORDS), &result,
+                             error);
+    const double loss = isfinite(result.loss) ? result.loss : p->options.episode.clip;
+    const int done = result.diverged || p->pairs[u->pair].steps == 1;
+    for (int side = 0; side < 2; side++) {
+        uint64_t *word = p->words + (size_t)(u->pair * 2 + side) * WORDS;
+        word[WORD_LOSS] = word[WORD_END] = word_of(loss);
+        word[WORD_FLAGS] = (done ? FLAG_DONE : 0) | (result.diverged ? FLAG_DIVERGED : 0);
+    }
+    if (done) drop_episode(p, u);
+    return status;
+}
+
+static opt_status run_units(population *p, uint64_t step, const double *theta, opt_error *error)
 {
     const int n = 2 * p->options.pairs, rank = comm_rank(p->comm);
     opt_status failed = OPT_OK;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int i = 0; i < n; i++) {
         opt_error own = {0};
-        if (p->units[i].owner != rank || !run_unit(p, &p->units[i], theta, &own)) continue;
+        const unit *u = &p->units[i];
+        if (u->owner != rank) continue;
+        if (!(p->bptt ? run_bptt_unit(p, u, step, theta, &own) : run_es_unit(p, u, theta, &own)))
+            continue;
 #pragma omp critical
         {
             if (!failed && error) *error = own;
@@ -230,9 +326,15 @@ static void take_results(population *p)
                 r->end[side] = p->options.episode.clip;
             }
         pair->starts = dead || r->done[0];
+        if (p->bptt) pair->steps--;
         p->plus[i] = r->loss[0];
         p->minus[i] = r->loss[1];
     }
+}
+
+static void average_gradients(const population *p, double *gradient)
+{
+    bptt_average((const float *)p->gradients, p->options.pairs, 2 * GRADIENT_WORDS, p->used, gradient);
 }
 
 opt_status population_step(population *p, uint64_t step, const double *theta, double *gradient,
@@ -248,9 +350,10 @@ opt_status population_step(population *p, uint64_t step, const double *theta, do
         p->numbers[i] = p->pairs[i].episode;
     }
     assign_units(p);
-    es_draw(&p->es, step, p->numbers, p->starts);
+    if (p->bptt) memset(p->gradients, 0, (size_t)n * GRADIENT_WORDS * sizeof *p->gradients);
+    else es_draw(&p->es, step, p->numbers, p->starts);
     memset(p->words, 0, word_count(p) * sizeof *p->words);
-    const opt_status status = run_units(p, theta, error);
+    const opt_status status = run_units(p, step, theta, error);
     uint64_t *control = p->words + (size_t)n * 2 * WORDS;
     control[0] = *flags;
     control[1] = status != OPT_OK;
@@ -258,7 +361,12 @@ opt_status population_step(population *p, uint64_t step, const double *theta, do
     *flags = control[0];
     if (control[1]) return comm_agree(p->comm, status, error);
     take_results(p);
-    es_gradient(&p->es, p->plus, p->minus, gradient);
+    if (!p->bptt) {
+        es_gradient(&p->es, p->plus, p->minus, gradient);
+        return OPT_OK;
+    }
+    comm_or(p->comm, p->gradients, (size_t)n * GRADIENT_WORDS);
+    average_gradients(p, gradient);
     return OPT_OK;
 }
 
@@ -284,7 +392,7 @@ opt_status population_packed(population *p, int pair, int side, void **bytes, si
 {
     *bytes = NULL;
     *size = 0;
-    if (p->pairs[pair].starts) return OPT_OK;
+    if (p->pairs[pair].starts || (p->bptt && side)) return OPT_OK;
     const int owner = pair % comm_size(p->comm);
     const episode *e = p->episodes[pair * 2 + side];
     void *mine = NULL;
@@ -307,10 +415,11 @@ opt_status population_restore(population *p, int pair, int side, const void *byt
 {
     const population_pair *at = &p->pairs[pair];
     episode **e = &p->episodes[pair * 2 + side];
-    if (at->starts || pair % comm_size(p->comm) != comm_rank(p->comm)) return OPT_OK;
+    if (at->starts || pair % comm_size(p->comm) != comm_rank(p->comm) || (p->bptt && side))
+        return OPT_OK;
     if (!bytes)
         return opt_fail(error, OPT_MISMATCH, "the episode of pair %d is missing", pair);
-    *e = episode_create(p->source->rows[at->row].spec, p->source->images, at->seed, at->steps,
-                        &p->model, &p->options.episode, error);
+    *e = episode_create(p->source->rows[at->row].spec, p->source->images, at->seed,
+                        p->bptt ? ENDLESS : at->steps, &p->model, &p->options.episode, error);
     return *e ? episode_unpack(*e, bytes, size, error) : OPT_BAD_OPTION;
 }

@@ -1,4 +1,4 @@
-/* The episodes of an evolution strategy: which problems they run, where they stand, on which rank and
+/* The episodes of an estimator: which problems they run, where they stand, on which rank and
  * thread, and what one outer step of all of them says about the meta-gradient. The result does not depend
  * on the number of threads or ranks. */
 #ifndef POPULATION_H
@@ -24,6 +24,10 @@ typedef struct {
 
 typedef struct {
     es_kind kind;
+    int bptt;            /* back-propagation instead, of one run for each "pair", at θ itself */
+    int second_derivatives;
+    double unrolls;      /* bptt: an episode has 1 + Exp(unrolls) unrolls */
+    double unroll_tail;  /* each of truncation + Exp(unroll_tail) steps; both are cut at 5 times the mean */
     int pairs;
     double sigma;
     uint64_t seed;
@@ -36,7 +40,7 @@ typedef struct {
 /* Where a pair stands; the same on every rank. As it stands in a checkpoint. */
 typedef struct {
     uint64_t episode; /* number of the current episode, from 1; 0: none yet */
-    uint64_t steps;   /* of it */
+    uint64_t steps;   /* of it; bptt: unrolls that are left */
     uint64_t seed;
     int32_t row;
     int32_t starts;   /* the next outer step starts another episode */
