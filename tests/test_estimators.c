@@ -1,4 +1,5 @@
-/* Evolution strategies against gradients that are known, and the episodes and populations under them. */
+/* Evolution strategies against gradients that are known, and the episodes and populations under
+ * them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,8 +44,8 @@ static double advance(double s[2], double d[2][N], const double *theta, int step
     return loss;
 }
 
-/* The mean of the estimates over many episodes, its standard error, and the exact gradient of the mean
- * loss of a step. forget: the sums of PES start anew with every truncation. */
+/* The mean of the estimates over many episodes, its standard error, and the exact gradient of the
+ * mean loss of a step. forget: the sums of PES start anew with every truncation. */
 static void estimate(es_kind kind, int forget, double mean[N], double error[N], double exact[N])
 {
     es_estimator es;
@@ -201,8 +202,13 @@ static double run_by_hand(const problem_spec *spec, const episode_options *optio
     o.rate = 1;
     opt_tensor tensors[4];
     for (int k = 0; k < p->n_tensors; k++)
-        tensors[k] = (opt_tensor){p->tensors[k].name, x + p->tensors[k].offset,
-                                  g + p->tensors[k].offset, p->tensors[k].n, 1, 0, 1};
+        tensors[k] = (opt_tensor){p->tensors[k].name,
+                                  x + p->tensors[k].offset,
+                                  g + p->tensors[k].offset,
+                                  p->tensors[k].n,
+                                  1,
+                                  0,
+                                  1};
     optimizer *opt = opt_create_with_model(&o, &model, tensors, p->n_tensors, NULL);
     assert_non_null(opt);
     for (size_t i = 0; i < 200; i++) log_lr[i] = logf((float)options->rates[0]);
@@ -257,7 +263,8 @@ static void test_learning_rates(void **state)
     const problem_spec large = {.family = quadratic_problem, .dimension = 500};
     const hrnn_model model = make_model(0);
     episode_options options = usual;
-    /* The first steps change η by the model's own rule, from the same state: where η was different, so is x. */
+    /* The first steps change η by the model's own rule, from the same state: where η was different,
+     * so is x. */
     options.rates[0] = 1e-6;
     float x[2][500];
     for (int run = 0; run < 2; run++) {
@@ -372,7 +379,8 @@ static void test_back_propagation(void **state)
     for (int second = 1; second >= 0; second--) {
         const double by = 0.005;
         along = (second_unroll(direction, by, second, unread) -
-                 second_unroll(direction, -by, second, unread)) / (2 * by);
+                 second_unroll(direction, -by, second, unread)) /
+                (2 * by);
         if (!second) second_unroll(direction, 0, 0, gradient);
         product = 0;
         for (int i = 0; i < META_PARAMS; i++) product += (double)gradient[i] * (double)direction[i];
@@ -411,10 +419,17 @@ static void train(int kind, int threads, int steps, double *theta)
 {
     hrnn_model model = make_model(0);
     const int bptt = kind > ES_NRES;
-    const population_options options = {.kind = bptt ? ES_WHOLE : (es_kind)kind, .bptt = bptt,
-                                        .second_derivatives = 1, .unrolls = 2, .unroll_tail = 9,
-                                        .pairs = 5, .sigma = 0.01, .seed = 2,
-                                        .steps = {5, 60}, .truncation = 8, .threads = threads,
+    const population_options options = {.kind = bptt ? ES_WHOLE : (es_kind)kind,
+                                        .bptt = bptt,
+                                        .second_derivatives = 1,
+                                        .unrolls = 2,
+                                        .unroll_tail = 9,
+                                        .pairs = 5,
+                                        .sigma = 0.01,
+                                        .seed = 2,
+                                        .steps = {5, 60},
+                                        .truncation = 8,
+                                        .threads = threads,
                                         .episode = usual};
     comm *c = comm_open(NULL, NULL, NULL);
     population *p = population_create(&options, &source, &model, c, NULL);
@@ -451,8 +466,10 @@ static void test_threads(void **state)
         for (int i = 0; i < META_PARAMS; i++)
             moved += theta[0][i] != (double)meta_params((hrnn_model *)&model)[i];
         const int without_attention = META_PARAMS - HRNN_H0 - HRNN_SCALES;
-        if (kind <= ES_NRES) assert_int_equal(moved, without_attention);
-        else assert_true(moved > without_attention * 9 / 10 && moved <= without_attention);
+        if (kind <= ES_NRES)
+            assert_int_equal(moved, without_attention);
+        else
+            assert_true(moved > without_attention * 9 / 10 && moved <= without_attention);
     }
 }
 
@@ -463,10 +480,9 @@ static void test_bad_problem(void **state)
     const meta_row row = {"bad", "bad", 1, &bad};
     const meta_source one = {"bad", &row, 1, NULL};
     const hrnn_model model = make_model(0);
-    const population_options options = {.pairs = 2, .sigma = 0.01, .steps = {5, 60},
-                                        .truncation = 8, .episode = usual};
-    population *p =
-        population_create(&options, &one, &model, comm_open(NULL, NULL, NULL), NULL);
+    const population_options options = {
+        .pairs = 2, .sigma = 0.01, .steps = {5, 60}, .truncation = 8, .episode = usual};
+    population *p = population_create(&options, &one, &model, comm_open(NULL, NULL, NULL), NULL);
     static double theta[META_PARAMS], gradient[META_PARAMS];
     uint64_t flags = 0;
     opt_error error = {0};
@@ -479,11 +495,11 @@ static void test_bad_problem(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unbiased),     cmocka_unit_test(test_bias_is_seen),
-        cmocka_unit_test(test_one_direction), cmocka_unit_test(test_episode),
+        cmocka_unit_test(test_unbiased),       cmocka_unit_test(test_bias_is_seen),
+        cmocka_unit_test(test_one_direction),  cmocka_unit_test(test_episode),
         cmocka_unit_test(test_learning_rates), cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_packing),      cmocka_unit_test(test_back_propagation),
-        cmocka_unit_test(test_average),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_packing),        cmocka_unit_test(test_back_propagation),
+        cmocka_unit_test(test_average),        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bad_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -108,8 +108,10 @@ static void test_schedule(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_adam), cmocka_unit_test(test_rmsprop),
-        cmocka_unit_test(test_clipping), cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_adam),
+        cmocka_unit_test(test_rmsprop),
+        cmocka_unit_test(test_clipping),
+        cmocka_unit_test(test_schedule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Times meta-training: parameter-steps a second of the optimizer on a small task, and outer steps a second of
- * `corpus wide`, with what bounds it: how much of the time is the optimizer's, the problems' and the rest. */
+/* Times meta-training: parameter-steps a second of the optimizer on a small task, and outer steps a
+ * second of `corpus wide`, with what bounds it: how much of the time is the optimizer's, the
+ * problems' and the rest. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -62,7 +63,12 @@ static int time_outer(const meta_source *source, const hrnn_model *model, int th
 {
     enum { OUTER = 12 };
     const population_options options = {
-        .kind = ES_WHOLE, .pairs = 16, .sigma = 0.01, .seed = 3, .steps = {80, 400}, .truncation = 50,
+        .kind = ES_WHOLE,
+        .pairs = 16,
+        .sigma = 0.01,
+        .seed = 3,
+        .steps = {80, 400},
+        .truncation = 50,
         .threads = threads,
         .episode = {.every = 1, .clip = 0.4, .eps = 0.01, .tail = 1, .rates = {1e-6, 1e-2}}};
     static double theta[META_PARAMS], gradient[META_PARAMS];
@@ -82,7 +88,8 @@ static int time_outer(const meta_source *source, const hrnn_model *model, int th
         for (int i = 0; i < 16; i++) {
             const population_result *r = &population_results(p)[i];
             const population_pair *pair = &population_pairs(p)[i];
-            problem *problem = problem_create(source->rows[r->row].spec, pair->seed, source->images, NULL);
+            problem *problem =
+                problem_create(source->rows[r->row].spec, pair->seed, source->images, NULL);
             m->steps += 2.0 * (double)r->steps / OUTER;
             if (problem) m->parameter_steps += 2.0 * (double)(r->steps * problem->n) / OUTER;
             problem_free(problem);
@@ -100,8 +107,8 @@ int main(void)
     meta_random_model(&model, 1, 0.1);
     if (meta_switch_off(&model, "attention", &error)) return 1;
     omp_set_num_threads(1);
-    printf("steps of the hrnn on small tasks, one thread\n%12s %14s %26s\n", "parameters", "us a step",
-           "M parameter-steps a second");
+    printf("steps of the hrnn on small tasks, one thread\n%12s %14s %26s\n", "parameters",
+           "us a step", "M parameter-steps a second");
     double rate = 0;
     const size_t sizes[] = {20, 200, 1000, 2000, 4000};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -109,8 +116,7 @@ int main(void)
         printf("%12zu %14.2f %26.2f\n", sizes[i], 1e6 * s, 1e-6 * (double)sizes[i] / s);
         if (sizes[i] == 1000) rate = (double)sizes[i] / s;
     }
-    corpus_source *source =
-        corpus_source_open("wide", "/usr/share/datasets/fashion-mnist", &error);
+    corpus_source *source = corpus_source_open("wide", "/usr/share/datasets/fashion-mnist", &error);
     if (!source) {
         fprintf(stderr, "bench_metatrain: %s\n", error.message);
         return 1;
@@ -121,9 +127,12 @@ int main(void)
         measured m;
         failed = time_outer(corpus_source_rows(source), &model, threads, &m);
         if (failed) break;
-        printf("%d thread%s: %.2f outer steps a second; %.0f ms of processor time each, so %.2f a second "
-               "on cores of their own\n  %.0f steps of %.0f parameters on average; about %.0f %% of the time is "
-               "the optimizer's\n", threads, threads > 1 ? "s" : "", 1 / m.wall, 1e3 * m.processor,
+        printf("%d thread%s: %.2f outer steps a second; %.0f ms of processor time each, so %.2f a "
+               "second "
+               "on cores of their own\n  %.0f steps of %.0f parameters on average; about %.0f %% "
+               "of the time is "
+               "the optimizer's\n",
+               threads, threads > 1 ? "s" : "", 1 / m.wall, 1e3 * m.processor,
                threads / m.processor, m.steps, m.parameter_steps / m.steps,
                100 * m.parameter_steps / rate / m.processor);
     }

@@ -29,9 +29,15 @@ static error_t parse(int key, char *value, struct argp_state *state)
     arguments *a = state->input;
     opt_error error;
     switch (key) {
-    case 'o': a->out = value; return 0;
-    case 'r': a->resume = value; return 0;
-    case 's': a->start = value; return 0;
+    case 'o':
+        a->out = value;
+        return 0;
+    case 'r':
+        a->resume = value;
+        return 0;
+    case 's':
+        a->start = value;
+        return 0;
     case ARGP_KEY_ARG:
         complain("takes options only; see --help");
         exit(2);
@@ -58,17 +64,23 @@ static void parse_arguments(int argc, char **argv, arguments *a)
     for (int i = 0; i < METATRAIN_OPTIONS; i++) {
         const metatrain_option *row = &metatrain_option_rows[i];
         snprintf(help[i], sizeof help[i], "%s (%s)", row->help, row->start);
-        options[OWN + i] = (struct argp_option){row->name, FIRST_OPTION + i, row->argument, 0,
-                                                help[i], row->of_run ? 2 : 1};
+        options[OWN + i] = (struct argp_option){row->name, FIRST_OPTION + i, row->argument,
+                                                0,         help[i],          row->of_run ? 2 : 1};
     }
     const struct argp argp = {
-        options, parse, NULL,
+        options,
+        parse,
+        NULL,
         "Meta-trains the hierarchical RNN and writes it as a model file.\v"
-        "SIGINT, SIGTERM and SIGUSR1 save and stop (exit status 128 + the signal); -resume goes on, to "
-        "the bit. Under mpirun send it SIGUSR1: after the others it kills the ranks without waiting. "
+        "SIGINT, SIGTERM and SIGUSR1 save and stop (exit status 128 + the signal); -resume goes "
+        "on, to "
+        "the bit. Under mpirun send it SIGUSR1: after the others it kills the ranks without "
+        "waiting. "
         "Beside FILE.safetensors: FILE.safetensors.checkpoint, and the progress as FILE.csv "
         "(tools/plot-metatrain.sh draws it).",
-        NULL, NULL, NULL};
+        NULL,
+        NULL,
+        NULL};
     metatrain_defaults(&a->options);
     argp_err_exit_status = 2;
     argp_parse(&argp, argc, argv, ARGP_LONG_ONLY, NULL, a);
@@ -101,8 +113,9 @@ static void report(void *context, const metatrain_report *r)
     (void)context;
     printf("%llu: %.4f, %.4f avg", (unsigned long long)r->step, r->loss, r->smoothed);
     if (isfinite(r->end)) printf(", %.4f end", r->end);
-    printf(", %llu of %llu diverged, %.3g norm, %.3g rate, %.2f steps/s", (unsigned long long)r->diverged,
-           (unsigned long long)r->episodes, r->norm, r->rate, r->per_second);
+    printf(", %llu of %llu diverged, %.3g norm, %.3g rate, %.2f steps/s",
+           (unsigned long long)r->diverged, (unsigned long long)r->episodes, r->norm, r->rate,
+           r->per_second);
     print_time(r->left);
     for (int f = 0; f < r->families; f++)
         if (isfinite(r->family_loss[f]))
@@ -164,9 +177,12 @@ static metatrain *open_run(arguments *a, corpus_source **source, comm *c, opt_er
     hrnn_model *start = NULL;
     metatrain *m = NULL;
     opt_status status = OPT_OK;
-    if (!path) status = opt_fail(error, OPT_BAD_OPTION, "expected -out FILE or -resume FILE");
-    else if (a->resume) status = take_options(a, error);
-    else if (a->start && !(start = load_start(a->start, note, error))) status = OPT_NO_FILE;
+    if (!path)
+        status = opt_fail(error, OPT_BAD_OPTION, "expected -out FILE or -resume FILE");
+    else if (a->resume)
+        status = take_options(a, error);
+    else if (a->start && !(start = load_start(a->start, note, error)))
+        status = OPT_NO_FILE;
     if (start) metatrain_take_start(&a->options, start);
     if (!status && !(*source = corpus_source_open(a->options.corpus, a->options.images, error)))
         status = OPT_BAD_OPTION;
@@ -174,8 +190,7 @@ static metatrain *open_run(arguments *a, corpus_source **source, comm *c, opt_er
     if (!status && a->resume)
         m = metatrain_resume(&a->options, corpus_source_rows(*source), path, c, error);
     else if (!status)
-        m = metatrain_create(&a->options, corpus_source_rows(*source), path, start, note, c,
-                             error);
+        m = metatrain_create(&a->options, corpus_source_rows(*source), path, start, note, c, error);
     hrnn_model_free(start);
     return m;
 }
@@ -207,7 +222,8 @@ int main(int argc, char **argv)
     const struct sigaction action = {.sa_handler = catch_signal, .sa_flags = SA_RESTART};
     const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
     for (int i = 0; i < 3; i++) sigaction(signals[i], &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* who reads the progress may go; what was trained is saved all the same */
+    signal(SIGPIPE,
+           SIG_IGN); /* who reads the progress may go; what was trained is saved all the same */
     metatrain *m = open_run(&a, &source, c, &error);
     const int status = m ? run(m, a.resume ? a.resume : a.out, c, &error) : 1;
     if (status == 1 && comm_rank(c) == 0) complain(error.message);

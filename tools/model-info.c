@@ -8,8 +8,8 @@
 static int print_model(const char *path)
 {
     static const char *const keys[] = {
-        "format",     "attention", "without", "min_log_lr",  "max_log_lr", "initial_lr", "corpus", "seed",
-        "outer_steps", "hours",    "version", "started_from", "recipe"};
+        "format", "attention",   "without", "min_log_lr", "max_log_lr",   "initial_lr", "corpus",
+        "seed",   "outer_steps", "hours",   "version",    "started_from", "recipe"};
     opt_error error = {0};
     hrnn_model *model = hrnn_model_load(path, &error);
     st_file *file = model ? st_open(path, &error) : NULL;
@@ -36,7 +36,8 @@ int main(int argc, char **argv)
     int status = 0;
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         printf("Usage: model-info FILE...\n"
-               "Prints what each model file says of itself: its features, how it was meta-trained, and a\n"
+               "Prints what each model file says of itself: its features, how it was meta-trained, "
+               "and a\n"
                "digest of its meta-parameters.\n");
         return argc < 2 ? 2 : 0;
     }

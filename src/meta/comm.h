@@ -1,6 +1,6 @@
 /* What the ranks of a meta-training tell each other. comm_self.c: one rank, no library; comm_mpi.c:
- * OpenMPI, in builds with MPI=1. All calls are collective: every rank makes them in the same order, from
- * one thread. */
+ * OpenMPI, in builds with MPI=1. All calls are collective: every rank makes them in the same order,
+ * from one thread. */
 #ifndef COMM_H
 #define COMM_H
 
@@ -15,13 +15,13 @@ void comm_close(comm *c);
 int comm_rank(const comm *c);
 int comm_size(const comm *c);
 
-/* words[i] becomes the bitwise or over the ranks: exact where one rank wrote an entry and the others
- * left 0, so nothing depends on the order in which ranks are heard. */
+/* words[i] becomes the bitwise or over the ranks: exact where one rank wrote an entry and the
+ * others left 0, so nothing depends on the order in which ranks are heard. */
 void comm_or(comm *c, uint64_t *words, size_t n);
 
-/* Rank `owner`'s bytes arrive at rank 0: there *data is a new array of *size bytes, which the caller
- * frees (also when owner is 0). Elsewhere *data is NULL. OPT_NO_MEMORY, on
- * every rank, when rank 0 has no room for them. */
+/* Rank `owner`'s bytes arrive at rank 0: there *data is a new array of *size bytes, which the
+ * caller frees (also when owner is 0). Elsewhere *data is NULL. OPT_NO_MEMORY, on every rank, when
+ * rank 0 has no room for them. */
 opt_status comm_to_root(comm *c, int owner, const void *mine, size_t mine_size, void **data,
                         size_t *size, opt_error *error);
 

@@ -76,9 +76,12 @@ opt_status comm_to_root(comm *c, int owner, const void *mine, size_t mine_size, 
     if (c->rank == 0) room = (*data = malloc(bytes + 1)) != NULL;
     MPI_Bcast(&room, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
     if (!room) return opt_fail(error, OPT_NO_MEMORY, "no memory for %zu bytes", *size);
-    if (owner == 0 && c->rank == 0) memcpy(*data, mine, bytes);
-    else if (c->rank == 0) receive_all(owner, *data, bytes);
-    else if (c->rank == owner) send_all(mine, bytes);
+    if (owner == 0 && c->rank == 0)
+        memcpy(*data, mine, bytes);
+    else if (c->rank == 0)
+        receive_all(owner, *data, bytes);
+    else if (c->rank == owner)
+        send_all(mine, bytes);
     return OPT_OK;
 }
 

@@ -11,8 +11,8 @@
 /* What steps change beside the arrays; as it stands in a checkpoint. */
 typedef struct {
     uint64_t done;
-    double start_loss;       /* f_0 */
-    double end_sum;          /* over the last tenth */
+    double start_loss; /* f_0 */
+    double end_sum;    /* over the last tenth */
     uint64_t end_count, dead;
     float global[HRNN_H2];
     float mean_log_lr, unused;
@@ -69,8 +69,8 @@ static opt_status draw_learning_rates(episode *e, uint64_t seed, opt_error *erro
     return OPT_OK;
 }
 
-/* Steps whose loss counts, 1 to steps: those after first_counted, and with LOSS_FULL of these only the
- * measured ones. */
+/* Steps whose loss counts, 1 to steps: those after first_counted, and with LOSS_FULL of these only
+ * the measured ones. */
 static int is_counted(const episode *e, uint64_t step)
 {
     if (step <= e->first_counted) return 0;

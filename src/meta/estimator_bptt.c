@@ -48,7 +48,8 @@ static double loss(void *context, int64_t batch, const float *x, float *gradient
     return problem_gradient(episode_problem(e), x, batch_number(e, batch), gradient);
 }
 
-static void hessian_product(void *context, int64_t batch, const float *x, const float *v, float *out)
+static void hessian_product(void *context, int64_t batch, const float *x, const float *v,
+                            float *out)
 {
     const episode *e = context;
     problem_hvp(episode_problem(e), x, batch_number(e, batch), v, out);
@@ -59,8 +60,9 @@ opt_status bptt_unroll(bptt *b, int thread, episode *e, int steps, int second_de
 {
     const int second = second_derivatives && problem_has_hvp(episode_problem(e));
     if (second_derivatives && !second)
-        return opt_fail(error, OPT_BAD_OPTION,
-                        "-second-derivatives 1: a problem of this corpus has no Hessian-vector product");
+        return opt_fail(
+            error, OPT_BAD_OPTION,
+            "-second-derivatives 1: a problem of this corpus has no Hessian-vector product");
     const hrnn_objective objective = {e, loss, second ? hessian_product : NULL, 0};
     const hrnn_unroll_options options = {steps, second, episode_start_loss(e)};
     hrnn_unroll_result found;

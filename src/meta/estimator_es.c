@@ -73,8 +73,7 @@ void es_gradient(const es_estimator *es, const double *plus, const double *minus
                 for (size_t i = first; i < end; i++) gradient[i] += weight * sum[i];
             } else {
                 const float *direction = es->direction + (size_t)p * n;
-                for (size_t i = first; i < end; i++)
-                    gradient[i] += weight * (double)direction[i];
+                for (size_t i = first; i < end; i++) gradient[i] += weight * (double)direction[i];
             }
         }
     }

@@ -28,10 +28,14 @@ static const struct {
     hrnn_feature feature;
     const char *prefix;
 } feature_rows[] = {
-    {HRNN_ATTENTION, "readout.attention."},      {HRNN_SHORTCUT, "readout.step.shortcut"},
-    {HRNN_SHORTCUT, "readout.attention.shortcut"}, {HRNN_DYNAMIC_LR, "readout.log_lr."},
-    {HRNN_DYNAMIC_LR, "log_lr.momentum_logit"},  {HRNN_TENSOR_RNN, "param.from_tensor."},
-    {HRNN_GLOBAL_RNN, "param.from_global."},     {HRNN_GLOBAL_RNN, "tensor.from_global."},
+    {HRNN_ATTENTION, "readout.attention."},
+    {HRNN_SHORTCUT, "readout.step.shortcut"},
+    {HRNN_SHORTCUT, "readout.attention.shortcut"},
+    {HRNN_DYNAMIC_LR, "readout.log_lr."},
+    {HRNN_DYNAMIC_LR, "log_lr.momentum_logit"},
+    {HRNN_TENSOR_RNN, "param.from_tensor."},
+    {HRNN_GLOBAL_RNN, "param.from_global."},
+    {HRNN_GLOBAL_RNN, "tensor.from_global."},
     {HRNN_GLOBAL_RNN, "global."},
 };
 
@@ -64,8 +68,7 @@ static void start_row(hrnn_model *model, const hrnn_row *row, float *x, random_s
     } else if (row->start == START_CONSTANT) {
         for (size_t i = 0; i < n; i++) x[i] = row->value;
     } else if (row->start == START_UNIFORM) {
-        for (size_t i = 0; i < n; i++)
-            x[i] = row->value * (float)draw_uniform(stream, -1, 1);
+        for (size_t i = 0; i < n; i++) x[i] = row->value * (float)draw_uniform(stream, -1, 1);
     } else {
         draw_normals(stream, x, n, 1);
         for (size_t i = 0; i < n; i++)
@@ -76,7 +79,9 @@ static void start_row(hrnn_model *model, const hrnn_row *row, float *x, random_s
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
 {
     random_stream stream = meta_stream(seed, META_START, 0, 0);
-    *model = (hrnn_model){.min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-4f,
+    *model = (hrnn_model){.min_log_lr = -33,
+                          .max_log_lr = 33,
+                          .initial_lr = 1e-4f,
                           .features = (1u << HRNN_FEATURES) - 1};
     for (int r = 0; r < HRNN_ROWS; r++)
         start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), &stream,
@@ -124,10 +129,13 @@ static void write_metadata(st_writer *w, const hrnn_model *model)
 {
     char without[META_WITHOUT], number[32];
     meta_print_without(model, without);
-    const struct { const char *key; double value; } numbers[] = {
-        {"min_log_lr", (double)model->min_log_lr}, {"max_log_lr", (double)model->max_log_lr},
-        {"initial_lr", (double)model->initial_lr},
-        {"attention", hrnn_has(model, HRNN_ATTENTION)}};
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"min_log_lr", (double)model->min_log_lr},
+                   {"max_log_lr", (double)model->max_log_lr},
+                   {"initial_lr", (double)model->initial_lr},
+                   {"attention", hrnn_has(model, HRNN_ATTENTION)}};
     st_writer_metadata(w, "format", "hrnn-1");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         snprintf(number, sizeof number, "%.6g", numbers[i].value);

@@ -1,6 +1,6 @@
-/* A model as meta-training sees it: a vector of numbers, a random start, and a file with its recipe.
- * What is particular to format=hrnn-1 (names, start values, what a feature switches off) is here and in
- * hrnn_model.c; the estimators and meta-optimizers only see the vector. */
+/* A model as meta-training sees it: a vector of numbers, a random start, and a file with its
+ * recipe. What is particular to format=hrnn-1 (names, start values, what a feature switches off) is
+ * here and in hrnn_model.c; the estimators and meta-optimizers only see the vector. */
 #ifndef META_MODEL_H
 #define META_MODEL_H
 
@@ -21,7 +21,8 @@ void meta_used_params(unsigned features, unsigned char used[META_PARAMS]);
  * readout_scale/√10 (algorithm.md: 0.5). */
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
 
-/* Clears the features in a comma-separated list ("none": no feature); an unknown one is OPT_BAD_OPTION. */
+/* Clears the features in a comma-separated list ("none": no feature); an unknown one is
+ * OPT_BAD_OPTION. */
 opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error);
 enum { META_WITHOUT = 200 };
 void meta_print_without(const hrnn_model *model, char text[META_WITHOUT]);

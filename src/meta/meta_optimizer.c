@@ -6,10 +6,10 @@
 meta_optimizer_options meta_optimizer_defaults(int rule)
 {
     if (rule == META_RMSPROP)
-        return (meta_optimizer_options){.rule = META_RMSPROP, .rate = 1e-6, .beta2 = 0.9,
-                                        .eps = 1e-20, .clip_entry = 1e4};
-    return (meta_optimizer_options){.rule = META_ADAM, .rate = 1e-3, .beta1 = 0.9, .beta2 = 0.999,
-                                    .eps = 1e-8};
+        return (meta_optimizer_options){
+            .rule = META_RMSPROP, .rate = 1e-6, .beta2 = 0.9, .eps = 1e-20, .clip_entry = 1e4};
+    return (meta_optimizer_options){
+        .rule = META_ADAM, .rate = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
 }
 
 opt_status meta_optimizer_init(meta_optimizer *m, const meta_optimizer_options *options, size_t n,

@@ -9,14 +9,18 @@ typedef struct {
     double rate;
     double beta1, beta2; /* decays of the first and second moment; rmsprop: beta2 alone */
     double eps;          /* adam: beside the root; rmsprop: within it */
-    double weight_decay; /* adam: θ loses rate·weight_decay·θ a step, whatever the gradient (AdamW) */
-    uint64_t warm_up;    /* steps over which the rate rises to its full value, linearly; 0: none */
-    uint64_t cosine;     /* steps after which it has fallen to final·rate, as half a cosine; 0: constant */
+    double
+        weight_decay; /* adam: θ loses rate·weight_decay·θ a step, whatever the gradient (AdamW) */
+    uint64_t warm_up; /* steps over which the rate rises to its full value, linearly; 0: none */
+    uint64_t
+        cosine; /* steps after which it has fallen to final·rate, as half a cosine; 0: constant */
     double final;
-    double clip_entry, clip_norm; /* an entry within ±clip_entry, then ‖g‖ at most clip_norm; 0: no clip */
+    double clip_entry,
+        clip_norm; /* an entry within ±clip_entry, then ‖g‖ at most clip_norm; 0: no clip */
 } meta_optimizer_options;
 
-/* adam: 1e-3, 0.9, 0.999, 1e-8, no clip; rmsprop, the paper's: 1e-6, 0.9, 1e-20, entries within ±1e4. */
+/* adam: 1e-3, 0.9, 0.999, 1e-8, no clip; rmsprop, the paper's: 1e-6, 0.9, 1e-20, entries within
+ * ±1e4. */
 meta_optimizer_options meta_optimizer_defaults(int rule);
 
 typedef struct {
@@ -39,7 +43,8 @@ typedef struct {
 /* The rate of the step after `steps` have been taken. */
 double meta_optimizer_rate(const meta_optimizer_options *options, uint64_t steps);
 
-/* One step on theta [n] down the gradient [n], which is left as it was clipped. report may be NULL. */
+/* One step on theta [n] down the gradient [n], which is left as it was clipped. report may be NULL.
+ */
 void meta_optimizer_step(meta_optimizer *m, double *theta, double *gradient,
                          meta_step_report *report);
 

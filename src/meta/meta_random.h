@@ -1,5 +1,5 @@
-/* The random streams of meta-training: each is named by what it is for and by two indices, and does not
- * depend on which thread or rank draws it. */
+/* The random streams of meta-training: each is named by what it is for and by two indices, and does
+ * not depend on which thread or rank draws it. */
 #ifndef META_RANDOM_H
 #define META_RANDOM_H
 

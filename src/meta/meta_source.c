@@ -49,8 +49,8 @@ static opt_status take_rows(corpus_source *s, unsigned corpus, const char *group
     s->source.name = s->name;
     s->source.rows = s->rows;
     if (!groups || found == strlen(groups) + 1) return OPT_OK;
-    return opt_fail(error, OPT_BAD_OPTION, "corpus %.100s names a group that the corpus does not have",
-                    s->name);
+    return opt_fail(error, OPT_BAD_OPTION,
+                    "corpus %.100s names a group that the corpus does not have", s->name);
 }
 
 /* "folder/name" or "folder/name.gz", whichever is there; neither: the first, for the message. */

@@ -33,8 +33,10 @@ uint64_t metatrain_steps(const metatrain *m)
 void metatrain_take_start(metatrain_options *options, const hrnn_model *start)
 {
     if (!metatrain_was_given(options, "without")) meta_print_without(start, options->without);
-    if (!metatrain_was_given(options, "min-log-lr")) options->min_log_lr = (double)start->min_log_lr;
-    if (!metatrain_was_given(options, "max-log-lr")) options->max_log_lr = (double)start->max_log_lr;
+    if (!metatrain_was_given(options, "min-log-lr"))
+        options->min_log_lr = (double)start->min_log_lr;
+    if (!metatrain_was_given(options, "max-log-lr"))
+        options->max_log_lr = (double)start->max_log_lr;
     if (!metatrain_was_given(options, "initial-lr") && start->initial_lr > 0)
         options->initial_lr = (double)start->initial_lr;
 }
@@ -80,9 +82,9 @@ static opt_status refuse_existing(const metatrain *m, opt_error *error)
     const char *const paths[] = {m->path, m->checkpoint, m->progress.csv_path};
     for (int i = 0; i < 3; i++)
         if (access(paths[i], F_OK) == 0)
-            return opt_fail(error, OPT_BAD_OPTION,
-                            "%s: exists; -resume goes on with a run, a fresh one needs another name",
-                            paths[i]);
+            return opt_fail(
+                error, OPT_BAD_OPTION,
+                "%s: exists; -resume goes on with a run, a fresh one needs another name", paths[i]);
     return OPT_OK;
 }
 
@@ -159,8 +161,7 @@ static opt_status outer_step(metatrain *m, const metatrain_callbacks *callbacks,
 {
     const metatrain_options *o = &m->options;
     meta_step_report report;
-    opt_status status =
-        population_step(m->population, m->step, m->theta, m->gradient, wish, error);
+    opt_status status = population_step(m->population, m->step, m->theta, m->gradient, wish, error);
     if (status) return status;
     meta_optimizer_step(&m->optimizer, m->theta, m->gradient, &report);
     m->step++;

@@ -1,8 +1,9 @@
-/* Meta-training: outer steps of an evolution strategy on a corpus, checkpointed. The meta-parameters after
- * N outer steps are the same bits whatever the threads, ranks, stops and resumes.
+/* Meta-training: outer steps of an evolution strategy on a corpus, checkpointed. The
+ * meta-parameters after N outer steps are the same bits whatever the threads, ranks, stops and
+ * resumes.
  *
- * Beside the model FILE there are FILE.checkpoint, from which a run goes on, and the progress as CSV
- * (FILE with .csv for .safetensors). */
+ * Beside the model FILE there are FILE.checkpoint, from which a run goes on, and the progress as
+ * CSV (FILE with .csv for .safetensors). */
 #ifndef METATRAIN_H
 #define METATRAIN_H
 
@@ -10,36 +11,38 @@
 
 typedef struct metatrain metatrain;
 
-/* Where the run is, every log_every outer steps. Losses are of the perturbed models, both sides of the
- * pairs; NAN: nothing to tell. */
+/* Where the run is, every log_every outer steps. Losses are of the perturbed models, both sides of
+ * the pairs; NAN: nothing to tell. */
 typedef struct {
-    uint64_t step;      /* outer steps done */
-    double hours, left; /* spent, also before a resume; until the end, NAN: it has none */
-    double per_second;  /* outer steps, since the last report */
-    double loss;        /* mean meta-loss since the last report */
-    double smoothed;    /* averaged over about 100 outer steps */
-    double end;         /* mean log ratio over the last tenth of the episodes that ended */
+    uint64_t step;               /* outer steps done */
+    double hours, left;          /* spent, also before a resume; until the end, NAN: it has none */
+    double per_second;           /* outer steps, since the last report */
+    double loss;                 /* mean meta-loss since the last report */
+    double smoothed;             /* averaged over about 100 outer steps */
+    double end;                  /* mean log ratio over the last tenth of the episodes that ended */
     uint64_t episodes, diverged; /* that ended since the last report */
-    double norm, rate;  /* of the last gradient, before its clip by norm; of the meta-optimizer */
+    double norm, rate; /* of the last gradient, before its clip by norm; of the meta-optimizer */
     int families;
-    const char *const *family;    /* [families] */
-    const double *family_loss;    /* smoothed over about 100 episodes */
+    const char *const *family; /* [families] */
+    const double *family_loss; /* smoothed over about 100 episodes */
 } metatrain_report;
 
 typedef struct {
     void (*report)(void *context, const metatrain_report *report); /* on rank 0; or NULL */
-    int (*stop)(void *context); /* a signal that asks to save and stop, or 0; on every rank; or NULL */
+    int (*stop)(
+        void *context); /* a signal that asks to save and stop, or 0; on every rank; or NULL */
     void *context;
 } metatrain_callbacks;
 
-/* A fresh run that will write path. start: the model to go on from, or NULL: a random one. note: where it
- * comes from, for the metadata ("" for none). options are checked here; source, c and path are
- * borrowed. OPT_BAD_OPTION also when path, its checkpoint or its CSV exist. Collective. */
+/* A fresh run that will write path. start: the model to go on from, or NULL: a random one. note:
+ * where it comes from, for the metadata ("" for none). options are checked here; source, c and path
+ * are borrowed. OPT_BAD_OPTION also when path, its checkpoint or its CSV exist. Collective. */
 metatrain *metatrain_create(const metatrain_options *options, const meta_source *source,
                             const char *path, const hrnn_model *start, const char *note, comm *c,
                             opt_error *error);
 
-/* The options of the run that path.checkpoint holds. OPT_NO_FILE, OPT_BAD_FILE (truncated, corrupt). */
+/* The options of the run that path.checkpoint holds. OPT_NO_FILE, OPT_BAD_FILE (truncated,
+ * corrupt). */
 opt_status metatrain_checkpoint_options(const char *path, metatrain_options *options,
                                         opt_error *error);
 /* That run; of its options those of the run (metatrain_option.of_run) may differ. OPT_MISMATCH: the

@@ -1,5 +1,5 @@
-/* path.checkpoint: safetensors with a checksum, format=metatrain-1. Numbers of double precision and the
- * states of episodes are kept as bytes (U8). */
+/* path.checkpoint: safetensors with a checksum, format=metatrain-1. Numbers of double precision and
+ * the states of episodes are kept as bytes (U8). */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,8 +17,8 @@ static uint64_t hash_images(const image_data *images, uint64_t hash)
     for (int s = 0; images && s < images->n_sets; s++) {
         const image_set *set = &images->sets[s];
         for (int k = 0; k < IMAGE_SIDES; k++)
-            hash = XXH3_64bits_withSeed(
-                set->pixels[k], set->n * (size_t)(image_sides[k] * image_sides[k]), hash);
+            hash = XXH3_64bits_withSeed(set->pixels[k],
+                                        set->n * (size_t)(image_sides[k] * image_sides[k]), hash);
         hash = XXH3_64bits_withSeed(set->first, sizeof set->first, hash);
     }
     return hash;
@@ -127,9 +127,9 @@ static opt_status write_model(metatrain *m, opt_error *error)
     snprintf(steps, sizeof steps, "%llu", (unsigned long long)m->step);
     snprintf(hours, sizeof hours, "%.3f", metatrain_seconds(m) / 3600);
     snprintf(seed, sizeof seed, "%.0f", m->options.seed);
-    const meta_note notes[] = {{"recipe", recipe},         {"corpus", m->options.corpus},
-                               {"seed", seed},             {"outer_steps", steps},
-                               {"hours", hours},           {"version", HRNN_VERSION},
+    const meta_note notes[] = {{"recipe", recipe},       {"corpus", m->options.corpus},
+                               {"seed", seed},           {"outer_steps", steps},
+                               {"hours", hours},         {"version", HRNN_VERSION},
                                {"started_from", m->note}};
     const int n = sizeof notes / sizeof *notes;
     return meta_save_model(&model, m->path, notes, *m->note ? n : n - 1, error);
@@ -166,8 +166,8 @@ static opt_status open_checkpoint(const char *path, st_file **file, opt_error *e
         status = opt_fail(error, OPT_BAD_FILE, "%s: metadata format is \"%.40s\", expected \"%s\"",
                           path, format ? format : "", format_name);
     else if (!st_checksum_holds(*file))
-        status = opt_fail(error, OPT_BAD_FILE, "%s: its checksum does not hold: it is damaged",
-                          path);
+        status =
+            opt_fail(error, OPT_BAD_FILE, "%s: its checksum does not hold: it is damaged", path);
     if (!status) return OPT_OK;
     st_close(*file);
     *file = NULL;
@@ -222,7 +222,8 @@ static opt_status read_notes(metatrain *m, const st_file *file, opt_error *error
     if (!rows || strcmp(rows, digest) != 0)
         return opt_fail(error, OPT_MISMATCH,
                         "%s: was trained on other rows or images of corpus %s (%.20s, now "
-                        "%s)", st_path(file), m->options.corpus, rows ? rows : "", digest);
+                        "%s)",
+                        st_path(file), m->options.corpus, rows ? rows : "", digest);
     free(m->note);
     m->note = strdup(note ? note : "");
     return m->note ? OPT_OK : opt_fail(error, OPT_NO_MEMORY, "%s: no memory", m->checkpoint);
@@ -236,7 +237,8 @@ static opt_status check_numbers(const metatrain *m, const st_file *file, opt_err
             return opt_fail(error, OPT_BAD_FILE, "%s: theta holds %g at entry %d", st_path(file),
                             m->theta[i], i);
     for (int i = 0; i < (int)m->options.pairs; i++)
-        if (pairs[i].row < 0 || pairs[i].row >= m->source->n || (!pairs[i].starts && !pairs[i].steps))
+        if (pairs[i].row < 0 || pairs[i].row >= m->source->n ||
+            (!pairs[i].starts && !pairs[i].steps))
             return opt_fail(error, OPT_BAD_FILE, "%s: pair %d runs row %d for %llu steps",
                             st_path(file), i, pairs[i].row, (unsigned long long)pairs[i].steps);
     return OPT_OK;

@@ -22,8 +22,8 @@ static const char *const schedules[] = {"constant", "cosine", NULL};
 const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"corpus", "NAME", TEXT(corpus), "wide", 0, SIZE(corpus), NULL, 0,
      "Problems to train on: paper, paper-all or wide, or some groups of one, wide:quadratic,..."},
-    {"images", "DIR,...", TEXT(images), "/usr/share/datasets/fashion-mnist", 0, SIZE(images), NULL, 0,
-     "Folders of images in idx files (train-images-idx3-ubyte...)"},
+    {"images", "DIR,...", TEXT(images), "/usr/share/datasets/fashion-mnist", 0, SIZE(images), NULL,
+     0, "Folders of images in idx files (train-images-idx3-ubyte...)"},
     {"episode", "LO:HI", RANGE(episode), "50:400", 1, 1e9, NULL, 0,
      "Steps of an episode, log-uniform"},
     {"loss", "batch|full", CHOICE(loss), "batch", 0, 0, losses, 0,
@@ -39,7 +39,8 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"learning-rates", "LO:HI", RANGE(rates), "1e-6:1e-2", 1e-12, 1e6, NULL, 0,
      "Starting learning rates, log-uniform"},
     {"estimator", "es|pes|nres|bptt", CHOICE(estimator), "es", 0, 0, estimators, 0,
-     "Evolution strategies: whole episodes, persistent, one direction an episode; or back-propagation"},
+     "Evolution strategies: whole episodes, persistent, one direction an episode; or "
+     "back-propagation"},
     {"pairs", "N", WHOLE(pairs), "16", 1, 1e6, NULL, 0,
      "Antithetic pairs an outer step (bptt: runs)"},
     {"sigma", "S", NUMBER(sigma), "0.01", 1e-9, 1e3, NULL, 0, "Size of the perturbations"},
@@ -52,8 +53,7 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"second-derivatives", "0|1", WHOLE(second_derivatives), "1", 0, 1, NULL, 0,
      "bptt: through the gradients too"},
     {"seed", "N", WHOLE(seed), "1", 0, 9e15, NULL, 0, "Names all random numbers"},
-    {"optimizer", "adam|rmsprop", CHOICE(optimizer), "adam", 0, 0, optimizers, 0,
-     "Meta-optimizer"},
+    {"optimizer", "adam|rmsprop", CHOICE(optimizer), "adam", 0, 0, optimizers, 0, "Meta-optimizer"},
     {"rate", "R", NUMBER(rate), "0", 0, 1e3, NULL, 0,
      "Its learning rate (0: adam 1e-3, rmsprop 1e-6)"},
     {"beta1", "B", NUMBER(beta1), "-1", -1, 0.9999999, NULL, 0,
@@ -189,7 +189,8 @@ opt_status metatrain_check(const metatrain_options *options, opt_error *error)
     if (options->schedule == 1 && options->outer_steps == 0)
         return opt_fail(error, OPT_BAD_OPTION, "-schedule cosine needs -outer-steps, its length");
     if (options->min_log_lr >= options->max_log_lr)
-        return opt_fail(error, OPT_BAD_OPTION, "-min-log-lr is %g, expected less than -max-log-lr, %g",
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "-min-log-lr is %g, expected less than -max-log-lr, %g",
                         options->min_log_lr, options->max_log_lr);
     return OPT_OK;
 }

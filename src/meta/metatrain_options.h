@@ -1,5 +1,5 @@
-/* The options of a meta-training as one table: names, ranges, defaults and what they mean. Command line,
- * recipe in the model's metadata and checkpoint are all read and written through it. */
+/* The options of a meta-training as one table: names, ranges, defaults and what they mean. Command
+ * line, recipe in the model's metadata and checkpoint are all read and written through it. */
 #ifndef METATRAIN_OPTIONS_H
 #define METATRAIN_OPTIONS_H
 
@@ -54,8 +54,8 @@ int metatrain_was_given(const metatrain_options *options, const char *name);
 /* What no option can see alone. */
 opt_status metatrain_check(const metatrain_options *options, opt_error *error);
 
-/* "-corpus wide -episode 50:400 …": what a model is made with (of_run 0), or how a run is run (1). Reading
- * sets only what the text names. */
+/* "-corpus wide -episode 50:400 …": what a model is made with (of_run 0), or how a run is run (1).
+ * Reading sets only what the text names. */
 enum { METATRAIN_TEXT = 3000 };
 void metatrain_print_options(const metatrain_options *options, int of_run,
                              char text[METATRAIN_TEXT]);

@@ -16,14 +16,14 @@ typedef struct {
 
 typedef struct {
     int families;
-    const char **family;  /* [families], names of the source's */
-    int *of_row;          /* family of each row of the source */
+    const char **family; /* [families], names of the source's */
+    int *of_row;         /* family of each row of the source */
     progress_sums sums;
-    double *family_sums;  /* [families][2]: smoothed and its weight */
-    double *family_loss;  /* [families], for a report */
-    double started, reported;        /* seconds of the clock */
+    double *family_sums;      /* [families][2]: smoothed and its weight */
+    double *family_loss;      /* [families], for a report */
+    double started, reported; /* seconds of the clock */
     uint64_t reported_step;
-    FILE *csv;            /* rank 0 */
+    FILE *csv; /* rank 0 */
     char *csv_path;
 } progress;
 
@@ -42,7 +42,7 @@ struct metatrain {
     progress progress;
 };
 
-double metatrain_clock(void); /* seconds */
+double metatrain_clock(void);                 /* seconds */
 double metatrain_seconds(const metatrain *m); /* of the whole run */
 
 /* --- metatrain_progress.c --- */

@@ -33,8 +33,7 @@ static char *csv_path(const char *path)
     return csv;
 }
 
-opt_status progress_init(progress *p, const meta_source *source, const char *path,
-                         opt_error *error)
+opt_status progress_init(progress *p, const meta_source *source, const char *path, opt_error *error)
 {
     *p = (progress){0};
     p->csv_path = csv_path(path);
@@ -152,8 +151,10 @@ static void write_row(FILE *csv, const metatrain_report *r)
             r->hours, r->loss, r->smoothed, r->end, (unsigned long long)r->episodes,
             (unsigned long long)r->diverged, r->norm, r->rate, r->per_second);
     for (int f = 0; f < r->families; f++)
-        if (isfinite(r->family_loss[f])) fprintf(csv, ",%.6g", r->family_loss[f]);
-        else fputc(',', csv);
+        if (isfinite(r->family_loss[f]))
+            fprintf(csv, ",%.6g", r->family_loss[f]);
+        else
+            fputc(',', csv);
     fputc('\n', csv);
 }
 

@@ -29,7 +29,7 @@ struct population {
     comm *comm;
     hrnn_model model;
     es_estimator es;
-    bptt *bptt;       /* and, [pairs][META_PARAMS] in words of two, their meta-gradients */
+    bptt *bptt; /* and, [pairs][META_PARAMS] in words of two, their meta-gradients */
     uint64_t *gradients;
     unsigned char used[META_PARAMS];
     population_pair *pairs;
@@ -80,8 +80,9 @@ static opt_status init_estimator(population *p, opt_error *error)
     p->bptt = bptt_new(max_threads(o), error);
     if (!p->bptt) return OPT_NO_MEMORY;
     p->gradients = calloc((size_t)o->pairs * GRADIENT_WORDS, sizeof *p->gradients);
-    return p->gradients ? OPT_OK : opt_fail(error, OPT_NO_MEMORY, "no memory for %d meta-gradients",
-                                            o->pairs);
+    return p->gradients
+               ? OPT_OK
+               : opt_fail(error, OPT_NO_MEMORY, "no memory for %d meta-gradients", o->pairs);
 }
 
 population *population_create(const population_options *options, const meta_source *source,
@@ -160,8 +161,8 @@ static int unroll_steps(const population *p, int index, uint64_t step)
     return (int)((double)p->options.truncation + draw_exponential(&stream, p->options.unroll_tail));
 }
 
-/* The next episode of a pair. The first one in truncations is cut to a random part of its length, so that
- * the pairs do not all start again together. */
+/* The next episode of a pair. The first one in truncations is cut to a random part of its length,
+ * so that the pairs do not all start again together. */
 static void next_episode(const population *p, int index)
 {
     population_pair *pair = &p->pairs[index];
@@ -188,8 +189,8 @@ static int compare_units(const void *a, const void *b)
     return (x->pair * 2 + x->side) - (y->pair * 2 + y->side);
 }
 
-/* Whole episodes go round the ranks and back, in the order of their length; those in truncations stay
- * where they are. */
+/* Whole episodes go round the ranks and back, in the order of their length; those in truncations
+ * stay where they are. */
 static void assign_units(population *p)
 {
     const int n = 2 * p->options.pairs, ranks = comm_size(p->comm);
@@ -228,8 +229,8 @@ static episode *take_episode(population *p, const unit *u, const hrnn_model *mod
         return *e;
     }
     episode_free(*e);
-    *e = episode_create(p->source->rows[pair->row].spec, p->source->images, pair->seed, steps, model,
-                        &p->options.episode, error);
+    *e = episode_create(p->source->rows[pair->row].spec, p->source->images, pair->seed, steps,
+                        model, &p->options.episode, error);
     return *e;
 }
 
@@ -268,10 +269,10 @@ static opt_status run_bptt_unit(population *p, const unit *u, uint64_t step, con
     bptt_result result = {NAN, !isfinite(episode_start_loss(e))};
     opt_status status = OPT_OK;
     if (!result.diverged)
-        status = bptt_unroll(p->bptt, this_thread(), e, unroll_steps(p, u->pair, step),
-                             p->options.second_derivatives,
-                             (float *)(p->gradients + (size_t)u->pair * GRADIENT_WORDS), &result,
-                             error);
+        status =
+            bptt_unroll(p->bptt, this_thread(), e, unroll_steps(p, u->pair, step),
+                        p->options.second_derivatives,
+                        (float *)(p->gradients + (size_t)u->pair * GRADIENT_WORDS), &result, error);
     const double loss = isfinite(result.loss) ? result.loss : p->options.episode.clip;
     const int done = result.diverged || p->pairs[u->pair].steps == 1;
     for (int side = 0; side < 2; side++) {
@@ -303,8 +304,8 @@ static opt_status run_units(population *p, uint64_t step, const double *theta, o
     return failed;
 }
 
-/* From the words of all ranks to results, and to whether a pair starts anew: when its episode is done, and
- * when both sides are dead (what is left of it is known and equal). */
+/* From the words of all ranks to results, and to whether a pair starts anew: when its episode is
+ * done, and when both sides are dead (what is left of it is known and equal). */
 static void take_results(population *p)
 {
     for (int i = 0; i < p->options.pairs; i++) {
@@ -334,7 +335,8 @@ static void take_results(population *p)
 
 static void average_gradients(const population *p, double *gradient)
 {
-    bptt_average((const float *)p->gradients, p->options.pairs, 2 * GRADIENT_WORDS, p->used, gradient);
+    bptt_average((const float *)p->gradients, p->options.pairs, 2 * GRADIENT_WORDS, p->used,
+                 gradient);
 }
 
 opt_status population_step(population *p, uint64_t step, const double *theta, double *gradient,
@@ -350,8 +352,10 @@ opt_status population_step(population *p, uint64_t step, const double *theta, do
         p->numbers[i] = p->pairs[i].episode;
     }
     assign_units(p);
-    if (p->bptt) memset(p->gradients, 0, (size_t)n * GRADIENT_WORDS * sizeof *p->gradients);
-    else es_draw(&p->es, step, p->numbers, p->starts);
+    if (p->bptt)
+        memset(p->gradients, 0, (size_t)n * GRADIENT_WORDS * sizeof *p->gradients);
+    else
+        es_draw(&p->es, step, p->numbers, p->starts);
     memset(p->words, 0, word_count(p) * sizeof *p->words);
     const opt_status status = run_units(p, step, theta, error);
     uint64_t *control = p->words + (size_t)n * 2 * WORDS;
@@ -401,8 +405,10 @@ opt_status population_packed(population *p, int pair, int side, void **bytes, si
     if (owner == comm_rank(p->comm)) {
         mine_size = episode_packed_size(e);
         mine = malloc(mine_size);
-        if (mine) episode_pack(e, mine);
-        else status = opt_fail(error, OPT_NO_MEMORY, "no memory to save an episode");
+        if (mine)
+            episode_pack(e, mine);
+        else
+            status = opt_fail(error, OPT_NO_MEMORY, "no memory to save an episode");
     }
     status = comm_agree(p->comm, status, error);
     if (!status) status = comm_to_root(p->comm, owner, mine, mine_size, bytes, size, error);
@@ -417,8 +423,7 @@ opt_status population_restore(population *p, int pair, int side, const void *byt
     episode **e = &p->episodes[pair * 2 + side];
     if (at->starts || pair % comm_size(p->comm) != comm_rank(p->comm) || (p->bptt && side))
         return OPT_OK;
-    if (!bytes)
-        return opt_fail(error, OPT_MISMATCH, "the episode of pair %d is missing", pair);
+    if (!bytes) return opt_fail(error, OPT_MISMATCH, "the episode of pair %d is missing", pair);
     *e = episode_create(p->source->rows[at->row].spec, p->source->images, at->seed,
                         p->bptt ? ENDLESS : at->steps, &p->model, &p->options.episode, error);
     return *e ? episode_unpack(*e, bytes, size, error) : OPT_BAD_OPTION;
