@@ -12,7 +12,7 @@
 #include "meta/meta_source.h"
 #include "meta/metatrain.h"
 
-enum { FIRST_OPTION = 1000 }; /* argp's keys of the table's options */
+enum { OUT = 1000, RESUME, START, FIRST_OPTION }; /* argp's keys; the table's options come last */
 
 typedef struct {
     metatrain_options options;
@@ -29,13 +29,13 @@ static error_t parse(int key, char *value, struct argp_state *state)
     arguments *a = state->input;
     opt_error error;
     switch (key) {
-    case 'o':
+    case OUT:
         a->out = value;
         return 0;
-    case 'r':
+    case RESUME:
         a->resume = value;
         return 0;
-    case 's':
+    case START:
         a->start = value;
         return 0;
     case ARGP_KEY_ARG:
@@ -57,9 +57,9 @@ static void parse_arguments(int argc, char **argv, arguments *a)
     enum { OWN = 3 };
     static char help[METATRAIN_OPTIONS][200];
     struct argp_option options[OWN + METATRAIN_OPTIONS + 1] = {
-        {"out", 'o', "FILE", 0, "The model to make", 0},
-        {"resume", 'r', "FILE", 0, "Go on with the run that made FILE, from FILE.checkpoint", 0},
-        {"start", 's', "FILE", 0, "Start from this model instead of a random one", 0},
+        {"out", OUT, "FILE", 0, "The model to make", 0},
+        {"resume", RESUME, "FILE", 0, "Go on with the run that made FILE, from FILE.checkpoint", 0},
+        {"start", START, "FILE", 0, "Start from this model instead of a random one", 0},
     };
     for (int i = 0; i < METATRAIN_OPTIONS; i++) {
         const metatrain_option *row = &metatrain_option_rows[i];

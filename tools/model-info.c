@@ -9,7 +9,7 @@ static int print_model(const char *path)
 {
     static const char *const keys[] = {
         "format", "attention",   "without", "min_log_lr", "max_log_lr",   "initial_lr", "corpus",
-        "seed",   "outer_steps", "hours",   "version",    "started_from", "recipe"};
+        "seed",   "outer_steps", "hours",   "version",    "started_from", "recipe",     "run"};
     opt_error error = {0};
     hrnn_model *model = hrnn_model_load(path, &error);
     st_file *file = model ? st_open(path, &error) : NULL;

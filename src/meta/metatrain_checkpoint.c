@@ -120,16 +120,21 @@ static opt_status write_checkpoint(metatrain *m, const packed *episodes, opt_err
 
 static opt_status write_model(metatrain *m, opt_error *error)
 {
-    char recipe[METATRAIN_TEXT], steps[40], hours[40], seed[40];
+    char recipe[METATRAIN_TEXT], run[METATRAIN_TEXT], steps[40], hours[40], seed[40];
     hrnn_model model = m->model;
     meta_set_params(&model, m->theta);
     metatrain_print_options(&m->options, 0, recipe);
+    metatrain_print_options(&m->options, 1, run);
     snprintf(steps, sizeof steps, "%llu", (unsigned long long)m->step);
     snprintf(hours, sizeof hours, "%.3f", metatrain_seconds(m) / 3600);
     snprintf(seed, sizeof seed, "%.0f", m->options.seed);
-    const meta_note notes[] = {{"recipe", recipe},       {"corpus", m->options.corpus},
-                               {"seed", seed},           {"outer_steps", steps},
-                               {"hours", hours},         {"version", HRNN_VERSION},
+    const meta_note notes[] = {{"recipe", recipe},
+                               {"run", run},
+                               {"corpus", m->options.corpus},
+                               {"seed", seed},
+                               {"outer_steps", steps},
+                               {"hours", hours},
+                               {"version", HRNN_VERSION},
                                {"started_from", m->note}};
     const int n = sizeof notes / sizeof *notes;
     return meta_save_model(&model, m->path, notes, *m->note ? n : n - 1, error);
