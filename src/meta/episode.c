@@ -134,9 +134,7 @@ void episode_free(episode *e)
 
 void episode_set_model(episode *e, const hrnn_model *model)
 {
-    hrnn_state *state = state_of(e);
-    state->model = *model;
-    hrnn_prepare(state);
+    opt_set_model(e->opt, model);
 }
 
 /* --- steps --- */
