@@ -34,7 +34,7 @@ typedef struct {
     long batches;
 } planned_run;
 
-enum { TIMING_BATCHES = 12 };
+enum { TIMING_BATCHES = 100 }; /* at most: sweep_time_steps */
 
 /* "hrnn,sgd,NAME=model.safetensors": rules by their names, and hrnn with other models. */
 opt_status plan_add_optimizers(plan *p, const char *list, opt_error *error);

@@ -158,11 +158,14 @@ char *plan_run_data(const plan *p, const planned_run *run)
     char *backup = folder ? print("%s/backup", folder) : NULL;
     char *log = folder ? print("%s/valid.csv", folder) : NULL;
     char *text = NULL;
+    long tenth = run->batches / 10;
     if (backup && log) {
         data_run values = {
             .backup = backup,
             .valid_log = log,
-            .save_every = run->batches >= 10 ? run->batches / 10 : 1,
+            .save_every = run->batch_size ? run->batches
+                          : tenth > 0     ? tenth
+                                          : 1,
             .valid_every = p->data.valid && !run->batch_size ? p->every : 0,
             .valid_images = p->valid_images,
         };

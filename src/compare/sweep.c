@@ -276,10 +276,10 @@ static opt_status add_time(comparison *c, const planned_run *run, const cmp_run 
     return OPT_OK;
 }
 
-/* Trains until it ends, or for a minute when a few steps are done by then. */
+/* Trains until it ends, or for half a minute when a few steps are done by then. */
 static opt_status time_training(sweep *s, training *t, opt_error *error)
 {
-    enum { ENOUGH_BATCHES = 4, ENOUGH_SECONDS = 60 };
+    enum { ENOUGH_BATCHES = 4, ENOUGH_SECONDS = 30 };
     char reason[500];
     double began = now();
     int enough = 0;

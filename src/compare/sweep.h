@@ -41,8 +41,8 @@ opt_status sweep_run(sweep *s, const planned_run *runs, int n, comparison *c, op
 opt_status sweep_check(const sweep *s, const planned_run *runs, int n, int *found,
                        opt_error *error);
 
-/* Times a few steps of each optimizer at each batch size, one run after the other on all cores, and
- * adds them to c. What fails is noted and left out. */
+/* Times steps of each optimizer at each batch size, one run after the other on all cores, each for
+ * TIMING_BATCHES or half a minute, and adds the medians to c. What fails is noted and left out. */
 opt_status sweep_time_steps(sweep *s, const int *sizes, int n, comparison *c, opt_error *error);
 
 /* Decodes each image of the train or valid list and writes the list without the broken ones to
