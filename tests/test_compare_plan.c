@@ -120,6 +120,57 @@ static void test_setting(void **state)
     }
 }
 
+/* A label may stand in the name of a folder: then images of one name are not the same data. */
+static void test_labels_in_folders(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list;
+        int same;
+    } cases[] = {{"x/pear/1.png\nx/fig/1.png\n", 1},
+                 {"other/pear/1.png\n/y/fig/1.png\n", 1},
+                 {"x/fig/1.png\nx/pear/1.png\n", 0},
+                 {"x/pear/1.png\nx/1.png\n", 0}};
+    char first[17], text[1500];
+    opt_error error;
+    scratch_write(scratch_path("labels"), "pear\r\n\nfig", 10);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        data_cfg data;
+        scratch_write(scratch_path("list"), cases[i].list, strlen(cases[i].list));
+        snprintf(text, sizeof(text), "train=%s\nlabels=%s\n", scratch_path("list"),
+                 scratch_path("labels"));
+        scratch_write(scratch_path("data"), text, strlen(text));
+        if (data_cfg_read(&data, scratch_path("data"), &error)) fail_msg("%s", error.message);
+        if (i == 0) memcpy(first, data.digest, sizeof(first));
+        if ((strcmp(first, data.digest) == 0) != cases[i].same) fail_msg("case %zu", i);
+        data_cfg_free(&data);
+    }
+}
+
+static void test_other_lists(void **state)
+{
+    (void)state;
+    const data_run run = {.backup = "b", .save_every = 2};
+    opt_error error;
+    data_cfg data;
+    make_data("a/1.png\na/2.png\n");
+    if (data_cfg_read(&data, scratch_path("data"), &error)) fail_msg("%s", error.message);
+    scratch_write(scratch_path("rest"), "a/1.png\n", 8);
+    if (data_cfg_use_lists(&data, scratch_path("rest"), scratch_path("rest"), &error))
+        fail_msg("%s", error.message);
+    char *text = data_cfg_text(&data, &run), expected[1500];
+    snprintf(expected, sizeof(expected), "classes=2\ntrain=%s\nvalid=%s\nbackup=b\nsave_every=2\n",
+             scratch_path("rest"), scratch_path("rest"));
+    assert_string_equal(text, expected);
+    assert_false(data_cfg_smooths(&data));
+    free(text);
+    data_cfg_free(&data);
+    data = (data_cfg){.folder = 1, .text = "train=x\n"};
+    assert_true(data_cfg_smooths(&data));
+    data.text = "train=x\nlabel_smoothing = 0\n";
+    assert_false(data_cfg_smooths(&data));
+}
+
 static void test_run_files_of_a_plan(void **state)
 {
     (void)state;
@@ -143,6 +194,12 @@ static void test_run_files_of_a_plan(void **state)
     assert_string_equal(tail,
                         "backup=out/runs/rmsprop/0.001/1/backup\nsave_every=20\nvalid_every=40\n"
                         "valid_images=10\nvalid_log=out/runs/rmsprop/0.001/1/valid.csv\n");
+    free(data);
+    /* Nothing is saved while steps are timed. */
+    planned_run timing = {runs[0].optimizer, 1e-3, 1, 16, TIMING_BATCHES};
+    data = plan_run_data(&p, &timing);
+    assert_string_equal(strstr(data, "backup="),
+                        "backup=out/times/rmsprop/16/backup\nsave_every=100\n");
     free(data);
     char one[17], other[17];
     plan_run_digest(&p, &runs[0], one);
@@ -395,12 +452,13 @@ static void test_outcome(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cfg_values),  cmocka_unit_test(test_cfg_edit),
-        cmocka_unit_test(test_cfg_normal),  cmocka_unit_test(test_setting),
-        cmocka_unit_test(test_options),     cmocka_unit_test(test_run_files_of_a_plan),
-        cmocka_unit_test(test_more_runs),   cmocka_unit_test(test_whole_run),
-        cmocka_unit_test(test_divergence),  cmocka_unit_test(test_bad_logs),
-        cmocka_unit_test(test_half_a_line), cmocka_unit_test(test_outcome),
+        cmocka_unit_test(test_cfg_values),        cmocka_unit_test(test_cfg_edit),
+        cmocka_unit_test(test_cfg_normal),        cmocka_unit_test(test_setting),
+        cmocka_unit_test(test_labels_in_folders), cmocka_unit_test(test_other_lists),
+        cmocka_unit_test(test_options),           cmocka_unit_test(test_run_files_of_a_plan),
+        cmocka_unit_test(test_more_runs),         cmocka_unit_test(test_whole_run),
+        cmocka_unit_test(test_divergence),        cmocka_unit_test(test_bad_logs),
+        cmocka_unit_test(test_half_a_line),       cmocka_unit_test(test_outcome),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

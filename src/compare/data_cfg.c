@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include "data_cfg.h"
 #include "net_cfg.h"
 
-enum { LINE = 4096 };
+enum { LINE = 4096, MOST_SEARCHES = 50000000 };
 
 /* Of a run, not of the data. */
 static const char *const replaced[] = {"backup",    "save_every",   "valid_every",
@@ -48,7 +49,49 @@ static void add_text(XXH3_state_t *hash, const char *text)
 
 /* --- lists of images --- */
 
-static opt_status add_list(XXH3_state_t *hash, const char *path, opt_error *error)
+typedef struct { /* labels=, as darknet looks for them in the paths of the images */
+    char *text, **label;
+    long n;
+} label_list;
+
+/* Adds the file to the hash too. Without labels= or its file there are none: darknet says what it
+ * thinks of that. */
+static label_list read_labels(const char *cfg, XXH3_state_t *hash)
+{
+    label_list labels = {0};
+    char *path = value_of(cfg, "labels");
+    char *rest = labels.text = path ? text_read(path, NULL) : NULL;
+    long lines = 1;
+    if (rest) add_text(hash, rest);
+    for (const char *at = rest; at && *at; at++) lines += *at == '\n';
+    if (rest) labels.label = malloc((size_t)lines * sizeof(*labels.label));
+    for (char *line; labels.label && (line = strsep(&rest, "\n"));) {
+        line[strcspn(line, "\r")] = '\0';
+        if (*line) labels.label[labels.n++] = line;
+    }
+    free(path);
+    return labels;
+}
+
+static void free_labels(label_list *labels)
+{
+    free(labels->label);
+    free(labels->text);
+}
+
+/* Its name, and the label that the folders above may give it. */
+static void add_image(XXH3_state_t *hash, const char *path, const label_list *labels, int search)
+{
+    const char *slash = strrchr(path, '/');
+    add_text(hash, slash ? slash + 1 : path);
+    for (long k = 0; slash && search && k < labels->n; k++) {
+        const char *at = strstr(path, labels->label[k]);
+        if (at && at <= slash) add_text(hash, labels->label[k]);
+    }
+}
+
+static opt_status add_list(XXH3_state_t *hash, const char *path, const label_list *labels,
+                           opt_error *error)
 {
     char *text = text_read(path, error);
     long images = 0;
@@ -57,9 +100,7 @@ static opt_status add_list(XXH3_state_t *hash, const char *path, opt_error *erro
         char *end = strchr(line, '\n');
         if (end) *end = '\0';
         line[strcspn(line, "\r")] = '\0';
-        const char *slash = strrchr(line, '/');
-        images += *line != '\0';
-        if (*line) add_text(hash, slash ? slash + 1 : line);
+        if (*line) add_image(hash, line, labels, images++ * labels->n < MOST_SEARCHES);
         line = end ? end + 1 : NULL;
     }
     free(text);
@@ -117,15 +158,14 @@ static opt_status add_data(data_cfg *data, XXH3_state_t *hash, opt_error *error)
         if (*line && *line != '#' && *line != ';' && !has_one_of(line, places) &&
             !has_one_of(line, replaced))
             add_text(hash, line);
-    char *labels = value_of(data->text, "labels");
-    char *names = labels ? text_read(labels, NULL) : NULL;
-    if (names) add_text(hash, names);
-    free(names);
-    free(labels);
-    opt_status status =
-        data->folder ? add_folder(hash, data->train, error) : add_list(hash, data->train, error);
-    if (status || !data->valid) return status;
-    return data->folder ? add_file(hash, data->valid, error) : add_list(hash, data->valid, error);
+    label_list labels = read_labels(data->text, hash);
+    opt_status status = data->folder ? add_folder(hash, data->train, error)
+                                     : add_list(hash, data->train, &labels, error);
+    if (!status && data->valid)
+        status = data->folder ? add_file(hash, data->valid, error)
+                              : add_list(hash, data->valid, &labels, error);
+    free_labels(&labels);
+    return status;
 }
 
 /* What is held out where the data cfg of a folder does not say. */
@@ -167,6 +207,14 @@ opt_status data_cfg_read(data_cfg *data, const char *path, opt_error *error)
     return make_digest(data, error);
 }
 
+int data_cfg_smooths(const data_cfg *data)
+{
+    char *given = data->folder ? value_of(data->text, "label_smoothing") : NULL;
+    int smooths = data->folder && (!given || strtod(given, NULL) != 0);
+    free(given);
+    return smooths;
+}
+
 opt_status data_cfg_use_lists(data_cfg *data, const char *train, const char *valid,
                               opt_error *error)
 {
@@ -204,14 +252,16 @@ char *data_cfg_text(const data_cfg *data, const data_run *run)
     for (const char *at = data->text; *at;) {
         const char *start = at;
         text_line(&at, line, sizeof(line));
-        if (has_one_of(line, replaced) ||
-            (data->other_lists && (has_key(line, "train") || has_key(line, "valid"))))
-            continue;
-        fwrite(start, 1, (size_t)(at - start), out);
-        if (at[-1] != '\n') fputc('\n', out);
+        if (has_one_of(line, replaced)) continue;
+        if (data->other_lists && has_key(line, "train")) {
+            fprintf(out, "train=%s\n", data->train);
+        } else if (data->other_lists && has_key(line, "valid")) {
+            fprintf(out, "valid=%s\n", data->valid);
+        } else {
+            fwrite(start, 1, (size_t)(at - start), out);
+            if (at[-1] != '\n') fputc('\n', out);
+        }
     }
-    if (data->other_lists) fprintf(out, "train=%s\n", data->train);
-    if (data->other_lists && data->valid) fprintf(out, "valid=%s\n", data->valid);
     fprintf(out, "backup=%s\nsave_every=%ld\n", run->backup, run->save_every);
     if (run->valid_every)
         fprintf(out, "valid_every=%ld\nvalid_images=%ld\nvalid_log=%s\n", run->valid_every,

@@ -25,6 +25,9 @@ typedef struct {
 opt_status data_cfg_read(data_cfg *data, const char *path, opt_error *error);
 void data_cfg_free(data_cfg *data);
 
+/* Whether darknet trains on smoothed labels: of a folder, unless label_smoothing=0. */
+int data_cfg_smooths(const data_cfg *data);
+
 /* Other lists in the place of its own (copied); valid NULL: as it is. */
 opt_status data_cfg_use_lists(data_cfg *data, const char *train, const char *valid,
                               opt_error *error);
