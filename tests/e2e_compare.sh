@@ -119,6 +119,12 @@ sed -i 's/^momentum=.*/momentum=0.8/' other.cfg
 ! "$compare" other.cfg train.data -out whole "${long[@]}" -resume >out 2>err || wrong 'another cfg is accepted'
 grep -q '^compare: whole/runs/[^ ]*: was run with momentum=0.9 instead of momentum=0.8; ' err || wrong "$(tail -n 1 err)"
 
+# --- what failed before it had anything to keep may be mended and run again ---
+sed 's/^channels=.*/channels=2/' net.cfg >typo.cfg
+! "$compare" typo.cfg train.data -out mended -optimizers sgd -rates 1e-3 -seeds 1 -batches 5 -batch-sizes none \
+    >out 2>err || wrong 'images with 2 channels are accepted'
+compare_to mended -optimizers sgd -rates 1e-3 -seeds 1 -batches 5 || wrong "a mended cfg: $(tail -n 1 err)"
+
 # --- seeds that only the best rates get ---
 compare_to scan -optimizers sgd -rates 1e-4,3e-4,1e-3,3e-3,1e-2,1e5 -seeds 3 -scan-seeds 1 -batches 20 ||
     wrong "compare failed: $(tail -n 1 err)"
@@ -137,6 +143,14 @@ grep -q '^diverged ' "$diverged/done" || wrong "1e5 did not diverge: $(tail -n 2
 compare_to hopeless -optimizers sgd -rates 1e6 -seeds 1 -batches 1000000 || wrong "a hopeless run: $(tail -n 1 err)"
 grep -q '^diverged ' hopeless/runs/sgd/1e+06/1/done || wrong 'a hopeless run did not diverge'
 [ -z "$(find hopeless -name '*.backup')" ] || wrong 'weights of a diverged run are left'
+
+# --- without gnuplot the tables are there and printed ---
+mkdir no-gnuplot
+! PATH=$PWD/no-gnuplot "$compare" net.cfg train.data -out plain -optimizers sgd -rates 1e-3 -seeds 1 -batches 5 \
+    -batch-sizes none >out 2>err || wrong 'no gnuplot is not noticed'
+grep -q '^compare: curves.png: gnuplot is not installed' err || wrong "no gnuplot: $(tail -n 1 err)"
+[ -s plain/summary.txt ] && cmp -s plain/summary.txt <(head -c "$(stat -c %s plain/summary.txt)" out) ||
+    wrong 'no gnuplot: the summary is not printed'
 
 # --- runs of an earlier comparison are not repeated ---
 compare_to again -optimizers sgd,hrnn -rates 1e-2,3e-2 -seeds 2 -batches 60 -every 20 -baseline one ||
@@ -245,6 +259,8 @@ failed() {  # WHAT MESSAGE ARGUMENTS...
     [ "$(grep -c '^compare: ' err)" = 1 ] && grep -q "^compare: failed/runs/.*$message" err || wrong "$what: $(head -n 2 err)"
     rm -rf failed
 }
+sed 's/^filters=4/filters=0/' net.cfg >layer.cfg
+failed 'a layer that cannot be' 'filters=0 must be at least 1' layer.cfg train.data
 { cat train.list; echo "$PWD/images/0000_plum.ppm"; } >plum.list
 cp images/0000_apple.ppm images/0000_plum.ppm
 sed 's/=train\.list/=plum.list/' train.data >plum.data

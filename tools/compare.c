@@ -237,6 +237,12 @@ static void make_plan(plan *p, const arguments *a)
                 "compare: %s has no valid=: nothing is held out, rates are judged by the training "
                 "loss\n",
                 a->data);
+    if (data_cfg_smooths(&p->data))
+        fprintf(
+            stderr,
+            "compare: %s has no label_smoothing=0: training losses are those of labels that are "
+            "smoothed, above the cross-entropy; held-out ones are plain\n",
+            a->data);
 }
 
 /* As given, none twice; *n = 0 for "none". The caller frees it. */
@@ -405,13 +411,15 @@ static opt_status report(const comparison *c, const char *out, opt_error *error)
 {
     char path[PATH_MAX];
     opt_status status = cmp_write_tables(c, out, error);
-    if (!status) status = cmp_write_pictures(c, out, error);
-    if (!status) status = cmp_write_page(c, out, error);
     snprintf(path, sizeof(path), "%s/summary.txt", out);
     char *summary = status ? NULL : text_read(path, error);
     if (!summary) return status ? status : OPT_NO_FILE;
-    printf("%s\n%s/report.html has the pictures\n", summary, out);
+    printf("%s\n", summary); /* also when nothing can be drawn */
     free(summary);
+    status = cmp_write_pictures(c, out, error);
+    if (!status) status = cmp_write_page(c, out, error);
+    if (status) return status;
+    printf("%s/report.html has the pictures\n", out);
     if (fflush(stdout)) return opt_fail(error, OPT_IO, "standard output: %s", strerror(errno));
     return OPT_OK;
 }

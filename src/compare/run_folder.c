@@ -85,10 +85,11 @@ opt_status run_folder_look(run_folder *f, const plan *p, const planned_run *run,
     if (!f->path) return opt_fail(error, OPT_NO_MEMORY, "no memory for the name of a run");
     plan_run_digest(p, run, f->digest);
     f->outcome = run_files_outcome(f->path, found);
-    f->begun = *found != '\0';
-    if (f->begun && strcmp(found, f->digest) != 0) return refuse(f, p, run, error);
     snprintf(path, sizeof(path), "%s/backup/run.backup", f->path);
-    if (f->outcome != CMP_UNFINISHED || !f->begun || access(path, F_OK)) return OPT_OK;
+    int saved = access(path, F_OK) == 0;
+    f->begun = *found && (saved || f->outcome != CMP_UNFINISHED);
+    if (f->begun && strcmp(found, f->digest) != 0) return refuse(f, p, run, error);
+    if (f->outcome != CMP_UNFINISHED || !f->begun) return OPT_OK;
     f->weights = strdup(path);
     return f->weights ? OPT_OK : opt_fail(error, OPT_NO_MEMORY, "no memory for the name of a run");
 }

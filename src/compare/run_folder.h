@@ -9,7 +9,7 @@ typedef struct {
     char digest[17];     /* of the run that is planned */
     cmp_outcome outcome; /* CMP_UNFINISHED: to be started, or continued from weights */
     char *weights;       /* NULL: from the start */
-    int begun;           /* an earlier sweep was here */
+    int begun;           /* an earlier sweep was here and left a result or weights */
 } run_folder;
 
 /* Looks at what is there. OPT_MISMATCH, and how it differs, when that is another run.
