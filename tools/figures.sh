@@ -12,6 +12,7 @@
 #   STEPS=30 IMAGES=my.data   of stability: a data cfg of `classifier train`; default: CIFAR-10 made larger
 #   JOBS=cores BUILD=build
 set -euo pipefail
+[ -z "${IMAGES:-}" ] || IMAGES=$(realpath "$IMAGES")
 cd "$(dirname "$0")/.."
 
 build=${BUILD:-build}

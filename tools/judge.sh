@@ -7,6 +7,7 @@
 #   SEEDS=3         SCAN_SEEDS=$SEEDS (see build/compare -help)   JOBS=cores
 #   BUILD=build     reports go to BUILD/judge/NAME/NETWORK-BATCHES, and an interrupted one goes on
 set -euo pipefail
+[ ! -f "${1:-}" ] || set -- "$(realpath "$1")" "${@:2}"
 cd "$(dirname "$0")/.."
 
 build=${BUILD:-build}
@@ -76,7 +77,6 @@ row() {
                   number(held[label]), number(held["adam"]), diverged[label] }' "$2"
 }
 
-failed=0
 report=$build/judge/$label
 mkdir -p "$report"
 if [ "$label" != baselines ]; then
