@@ -160,7 +160,8 @@ static void put_split(FILE *f, const comparison *c, const cmp_statistics *all, c
     double longest = 0;
     put_names(f, all, places, n);
     for (int i = 0; i < n; i++) {
-        const cmp_step_time *time = cmp_find_time(c, all->optimizers[places[i]].optimizer, batch_size);
+        const cmp_step_time *time =
+            cmp_find_time(c, all->optimizers[places[i]].optimizer, batch_size);
         double update = 1e3 * time->update_seconds, total = 1e3 * time->batch_seconds;
         char text[128];
         put_bar(f, 0, total - update, i, "999999", 0.6);
