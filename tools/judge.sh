@@ -5,6 +5,7 @@
 #                                                   and keeps their results in cfg/baselines
 #   BATCHES=1000    of a run
 #   SEEDS=3         SCAN_SEEDS=$SEEDS (see build/compare -help)   JOBS=cores
+#   BASELINES=cfg/baselines   where they are kept
 #   BUILD=build     reports go to BUILD/judge/NAME/NETWORK-BATCHES, and an interrupted one goes on
 set -euo pipefail
 [ ! -f "${1:-}" ] || set -- "$(realpath "$1")" "${@:2}"
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.."
 build=${BUILD:-build}
 batches=${BATCHES:-1000}
 seeds=${SEEDS:-3}
+baselines=${BASELINES:-cfg/baselines}
 # name, cfg, data; the corpus of meta-training holds none of them at its own size
 networks="
 mnist-mlp-relu       mnist-mlp-relu      mnist
@@ -41,7 +43,7 @@ for number in "$batches" "$seeds"; do
 done
 for name in "$@"; do
     grep -q "^$name " <<<"$networks" ||
-        fail "no network $name; there are$(awk '{ printf " %s", $1 }' <<<"$networks")"
+        fail "no network $name; there are$(awk 'NF { printf " %s", $1 }' <<<"$networks")"
 done
 if [ "$what" = baselines ]; then
     label=baselines
@@ -92,7 +94,7 @@ while read -r name cfg data; do
     if [ $# -gt 0 ]; then
         case " $* " in *" $name "*) ;; *) continue ;; esac
     fi
-    kept=cfg/baselines/$name-$batches
+    kept=$baselines/$name-$batches
     out=$report/$name-$batches
     if [ "$label" = baselines ]; then
         compare_on "$cfg" "$data" "$out" -optimizers sgd,adam,rmsprop ${SCAN_SEEDS:+-scan-seeds "$SCAN_SEEDS"}

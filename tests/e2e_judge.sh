@@ -1,0 +1,45 @@
+#!/bin/bash
+# tools/judge.sh: keeps baselines, puts a model beside them without training those again, and names what is missing.
+set -euo pipefail
+
+repository=$PWD
+. tests/trainers.sh
+judge=$repository/tools/judge.sh
+if ! dpkg -s dataset-fashion-mnist >/dev/null 2>&1; then
+    echo "the package dataset-fashion-mnist is not installed"
+    exit 77
+fi
+# The programs in a build folder of the test's own, for its reports and data.
+mkdir own
+for program in darknet compare convert_images hrnn.safetensors; do ln -s "$build/$program" own/; done
+export BUILD=$work/own BASELINES=$work/kept BATCHES=20 SEEDS=1
+
+refused() { # PATTERN COMMAND...
+    local pattern=$1
+    shift
+    ! "$@" >out 2>err || wrong "accepted: $*"
+    [ "$(wc -l <err)" = 1 ] && grep -q -- "$pattern" err || wrong "$*: $(cat err)"
+}
+refused 'usage' "$judge"
+refused 'nowhere.safetensors: cannot read it' "$judge" nowhere.safetensors
+refused 'no network mnist; there are mnist-mlp-relu' "$judge" "$HRNN_WEIGHTS" mnist
+BATCHES=1e3 refused 'found 1e3, expected a number from 1' "$judge" baselines
+refused 'kept/fashion-mlp-relu-20: no baselines of 20 batches' "$judge" "$HRNN_WEIGHTS" fashion-mlp-relu
+
+"$judge" baselines fashion-mlp-relu >out 2>err || wrong "baselines: $(tail -n 1 err)"
+[ "$(wc -l <kept/fashion-mlp-relu-20/runs.csv)" = 34 ] || wrong 'not 3 x 11 baselines'
+cp "$HRNN_WEIGHTS" mine.safetensors
+"$judge" mine.safetensors fashion-mlp-relu >out 2>err || wrong "judge: $(tail -n 1 err)"
+[ "$(find own/judge/mine/fashion-mlp-relu-20/runs -name loss.csv | wc -l)" = 1 ] || wrong 'baselines were trained again'
+
+# The row of the table: the model's loss, the best adam's by held-out loss, adam's at 1e-3, and their ratios.
+awk -F, '{ print $7, $8, $13, $14 }' own/judge/mine/fashion-mlp-relu-20/runs.csv >runs
+expected=$(awk '$1 == "mine" { mine = $3 }
+    $1 == "adam" && (!best || $4 < best) { best = $4; loss = $3 }
+    $1 == "adam" && $2 == 0.001 { usual = $3 }
+    END { printf "%.4f %.4f %.4f %.3f %.3f", mine, loss, usual, mine / loss, mine / usual }' runs)
+found=$(awk '/^fashion-mlp-relu/ { print $2, $3, $5, $6, $7 }' out)
+[ "$found" = "$expected" ] || wrong "the table says $found, the runs $expected"
+
+[ $failures = 0 ] || exit 1
+echo "a model is judged by kept baselines"
