@@ -68,13 +68,13 @@ set grid xtics ytics lt 1 lw 1 lc rgb "#E4E4E4"
 set border 3
 set tics nomirror out
 set lmargin 10
-set rmargin 4
+set rmargin 22
 set xrange [0:*] noextend
 set origin 0,0.24
 set size 1,0.76
 set title "${title//\\/}" font "DejaVu Sans,18"
 set ylabel "meta-loss: mean of log(loss / first loss)"
-set key bottom left Left reverse samplen 2 spacing 1.1 width 1 height 0.5 font ",12" maxrows 14 box lc rgb "#BBBBBB" opaque
+set key outside right top Left reverse samplen 1 spacing 1.1 width -1 font ",11"
 plot ${curves%, }
 set origin 0,0
 set size 1,0.26
@@ -83,7 +83,7 @@ unset key
 set xlabel "$xlabel"
 set ylabel "diverged (%)"
 set yrange [0:*]
-set ytics autofreq
+set ytics autofreq font ",10"
 plot ${diverged%, }
 unset multiplot
 EOF
