@@ -142,7 +142,7 @@ static void put_times_against_size(FILE *f, const comparison *c, const cmp_stati
         f,
         "set logscale x 2\nset xrange [%g:%g]\nset xtics auto\nset format x '%%.0f'\n"
         "set xlabel 'images in a batch'\nset ylabel '%s'\nset title '%s' font 'DejaVu Sans,16'\n"
-        "set key on below horizontal\nplot NaN notitle",
+        "set key on below horizontal nobox noopaque\nset bmargin 6\nplot NaN notitle",
         first / 1.2, last * 1.2, relative ? "time of a step / sgd''s" : "time of a step (ms)",
         relative ? "Time of a step relative to sgd" : "Time of a step");
     char name[GNUPLOT_LABEL];
@@ -173,7 +173,7 @@ static void put_split(FILE *f, const comparison *c, const cmp_statistics *all, c
     }
     fprintf(f,
             "set title 'A step of %d images: network (grey) + optimizer (coloured), milliseconds' "
-            "font 'DejaVu Sans,16'\nset key off\nset xlabel 'milliseconds'\nset format x '%%g'\n"
+            "font 'DejaVu Sans,16'\nset key off\nset bmargin\nset xlabel 'milliseconds'\nset format x '%%g'\n"
             "unset grid\nset grid xtics lt 1 lw 1 lc rgb '#E4E4E4'\nset border 1\n",
             batch_size);
     put_bar_axis(f, longest, 1.6);

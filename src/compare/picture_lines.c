@@ -94,13 +94,15 @@ static void put_band(FILE *f, const char *name, int index, const line *l, const 
     fputs("EOD\n", f);
 }
 
-/* From a tenth of the line on, what lies above the start left out. */
+/* Down to the lowest, since gnuplot would bend a band that leaves the axis; up only to what comes
+ * from a tenth of the line on and is not above the start. */
 static void include_line(extent *e, const line *l, double initial)
 {
     int early = l->n / 10 > 1 ? l->n / 10 : l->n > 1;
-    for (int i = early; i < l->n; i++) {
+    for (int i = 0; i < l->n; i++) {
         const double *p = l->point[i];
-        if (!(p[1] <= 1.05 * initial)) continue;
+        if (isfinite(p[1]) && isfinite(p[2]) && isfinite(p[3])) e->low = fmin(e->low, p[2]);
+        if (i < early || !(p[1] <= 1.05 * initial)) continue;
         include(e, p[1]);
         include(e, p[2]);
         include(e, fmin(p[3], 1.05 * initial));
@@ -191,8 +193,8 @@ static void put_panel(FILE *f, const cmp_statistics *all, const panel *p)
         put_block(f, p->name, i, &p->lines[i]);
         include_line(&e, &p->lines[i], p->initial);
     }
-    for (int i = 0; i < all->n && !(e.low <= e.high); i++) /* all of it lies above the start */
-        include_line(&e, &p->lines[i], INFINITY);
+    int is_above = !(e.low <= e.high); /* all of it, above the start */
+    for (int i = 0; i < all->n && is_above; i++) include_line(&e, &p->lines[i], INFINITY);
     gnuplot_axis axis = gnuplot_make_axis(e.low, e.high);
     for (int i = 0; i < all->n; i++) put_band(f, p->name, i, &p->lines[i], &axis);
     gnuplot_put_y_axis(f, &axis);

@@ -55,7 +55,7 @@ double cmp_score(const cmp_run *run, int has_held_out)
 static int measured_held_out(const comparison *c)
 {
     for (int i = 0; i < c->n_runs; i++)
-        if (c->runs[i].outcome == CMP_FINISHED && !isnan(c->runs[i].held_out_loss)) return 1;
+        if (counts(&c->runs[i]) && !isnan(c->runs[i].held_out_loss)) return 1;
     return 0;
 }
 
@@ -344,7 +344,7 @@ static void compare_with_adam(const comparison *c, cmp_statistics *statistics)
     statistics->adam_loss = NAN;
     for (int i = 0; i < statistics->n; i++) {
         const cmp_summary *s = &statistics->optimizers[i];
-        if (strcmp(s->optimizer, "adam") != 0) continue;
+        if (strcmp(s->optimizer, "adam") != 0 || s->rates[s->best].diverged) continue;
         if (!cmp_make_curve(c, "adam", s->rates[s->best].rate, &curve)) continue;
         if (!isfinite(curve.mean[curve.n - 1])) continue;
         statistics->adam_loss = curve.mean[curve.n - 1];

@@ -30,7 +30,7 @@ typedef struct {
     int best_at_edge; /* -1, 1: the best of several rates is the lowest, the highest tried; 0:
                          neither */
     /* Until the training curve at the best rate reaches adam's final loss; infinite: never in the
-     * batches there were; NaN: no adam, or no curve kept. Speedup: adam's steps or seconds by
+     * batches there were; NaN: no adam_loss, or no curve kept. Speedup: adam's steps or seconds by
      * these. */
     double steps, seconds, speedup, speedup_seconds;
     /* The contiguous rates around the best whose mean score is within 10 % of the best's; NaN when
@@ -47,7 +47,8 @@ typedef struct {
     int n;
     int n_runs, n_diverged, n_unfinished;
     int has_held_out;
-    double adam_loss; /* what adam's training curve ends with at its best rate; NaN: no adam */
+    double adam_loss; /* what adam's training curve ends with at its best rate; NaN: no adam, or it
+                         diverged there */
 } cmp_statistics;
 
 /* The training curve of an optimizer at one rate: each seed's loss averaged over the last tenth of
