@@ -12,7 +12,7 @@
 #include "plan.h"
 #include "statistics.h"
 
-enum { MOST_RATES = 200 };
+enum { MOST_RATES = 200, MOST_LETTERS = 800 /* of -out: messages name files there */ };
 static const double half_decades[] = {1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3,
                                       1e-2, 3.16e-2, 1e-1, 3.16e-1, 1};
 /* What a comparison varies itself. */
@@ -284,6 +284,10 @@ opt_status plan_finish(plan *p, const char *darknet, opt_error *error)
                         "%s: the folder's name must not hold a blank, which darknet "
                         "takes out of a cfg",
                         p->out);
+    if (strlen(p->out) > MOST_LETTERS)
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "%.60s...: the folder's name has %zu bytes, expected at most %d", p->out,
+                        strlen(p->out), MOST_LETTERS);
     if (p->scan_seeds > p->seeds)
         return opt_fail(error, OPT_BAD_OPTION, "-scan-seeds %d: there are only %d seeds",
                         p->scan_seeds, p->seeds);
