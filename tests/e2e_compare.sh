@@ -99,6 +99,18 @@ interrupt killed KILL 150
 compare_to killed "${long[@]}" -resume || wrong "-resume failed: $(tail -n 1 err)"
 same whole killed 'killed and resumed'
 
+# However early the signal comes, it reaches the runs that were just started.
+for after in 0 .05 .1 .15 .2; do
+    timeout -s KILL 60 "$compare" net.cfg train.data -out early -resume -optimizers sgd,adam -rates 1e-3 -seeds 1 \
+        -batches 1000000 -batch-sizes none >out 2>err &
+    process=$!
+    sleep "$after"
+    status=0
+    kill -TERM "$process"
+    wait "$process" || status=$?
+    [ "$status" = 143 ] || wrong "exit status $status after TERM at $after s: $(tail -n 1 err)"
+done
+
 # A child that is killed ends the sweep with a line; what is done stays, and the rest can go on.
 "$compare" net.cfg train.data -out child -batch-sizes none "${long[@]}" -jobs 1 >out 2>err &
 process=$!

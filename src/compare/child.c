@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include "child.h"
 
-/* Between fork and exec. */
+/* Between fork and exec, with all signals blocked. */
 _Noreturn static void become(char *const *argv, int threads, int output, pid_t parent)
 {
     char number[16];
@@ -46,9 +46,15 @@ opt_status child_start(child *c, char *const *argv, int threads, const char *log
         return opt_fail(error, OPT_IO, "%s: no pipe: %s", argv[0], strerror(errno));
     }
     fflush(NULL);
+    /* A signal to the child must not meet this program's handler, which is there until exec. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     pid_t parent = getpid();
     c->pid = fork();
+    int cause = errno;
     if (c->pid == 0) become(argv, threads, ends[1], parent);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     close(ends[1]);
     c->output = ends[0];
     if (c->pid > 0) {
@@ -59,7 +65,7 @@ opt_status child_start(child *c, char *const *argv, int threads, const char *log
     c->pid = 0;
     close(c->output);
     fclose(c->log);
-    return opt_fail(error, OPT_IO, "%s: cannot be started: %s", argv[0], strerror(errno));
+    return opt_fail(error, OPT_IO, "%s: cannot be started: %s", argv[0], strerror(cause));
 }
 
 static void end_line(child *c)

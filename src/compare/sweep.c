@@ -138,7 +138,7 @@ static void fail(crew *w, opt_status status, const opt_error *error)
 /* Puts the next run that is to be done into a free slot. */
 static void fill_slot(crew *w, training *t)
 {
-    while (!t->run && w->next < w->n && !w->status && !w->stopping) {
+    while (!t->run && w->next < w->n && !w->status && !w->stopping && !*w->s->stop) {
         const planned_run *run = &w->runs[w->next++];
         opt_error error;
         if (comparison_find(w->c, run)) {
