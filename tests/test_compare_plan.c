@@ -355,8 +355,9 @@ static void test_divergence(void **state)
         long last; /* batch that is read */
     } cases[] = {
         {40, 40, 41, "", "40,9,1,0,1\n", CMP_FINISHED, 40},
-        {40, 40, 37, "2.1", "40,9,1,0,1\n", CMP_DIVERGED, 40},   /* above where it began */
-        {40, 40, 38, "2.1", "40,9,1,0,1\n", CMP_DIVERGED, 40},   /* the mean of the last tenth is */
+        {40, 40, 37, "2.9", "40,9,1,0,1\n", CMP_FINISHED, 40},   /* it did not learn */
+        {40, 40, 37, "3.1", "40,9,1,0,1\n", CMP_DIVERGED, 40},   /* half above where it began */
+        {40, 40, 38, "5", "40,9,1,0,1\n", CMP_DIVERGED, 40},     /* the mean of the last tenth is */
         {40, 40, 20, "1.9", "40,9,nan,0,1\n", CMP_DIVERGED, 40}, /* held-out loss */
         {40, 40, 40, "nan", "40,9,1,0,1\n", CMP_DIVERGED, 40},   /* one loss */
         {60, 90, 21, "-nan", "", CMP_DIVERGED, 40},              /* 20 in a row */

@@ -198,7 +198,7 @@ const cmp_column cmp_quality_columns[] = {
     {"accuracy there", "The accuracy at that rate.", write_default_accuracy},
     {"runs",
      "Trainings over all rates and seeds, and how many of them diverged: a loss that is not finite "
-     "or that ends above where it began.",
+     "or that ends at more than one and a half times where it began.",
      write_runs},
     {NULL, NULL, NULL}};
 

@@ -190,7 +190,8 @@ static opt_status take_losses(const char *folder, long batches, cmp_run *run, in
         run->first_loss = rows[0].loss;
         run->loss = sum / (double)tenth;
         run->outcome = n == batches ? CMP_FINISHED : CMP_UNFINISHED;
-        int rose = run->outcome == CMP_FINISHED && run->loss > run->first_loss;
+        /* By half: one noisy batch is where it began, and not to learn is not to diverge. */
+        int rose = run->outcome == CMP_FINISHED && run->loss > 1.5 * run->first_loss;
         if (!finite || *hopeless || rose) run->outcome = CMP_DIVERGED;
     }
     free(rows);
