@@ -27,7 +27,7 @@ folder=${1%/}
 [ -r "$folder/report.txt" ] || fail "$folder: not the folder of an evaluation: there is no report.txt"
 command -v gnuplot >/dev/null || fail "gnuplot is missing: tools/install-packages.sh demo"
 [ -n "$out" ] || out=$folder/evaluation.png
-[ -n "$title" ] || title=$(head -n 1 "$folder/report.txt")
+[ -n "$title" ] || title=$(sed 's/ ([0-9a-f]*)//; q' "$folder/report.txt")
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
