@@ -81,8 +81,8 @@ static void test_divergence(void **state)
     assert_near(r.loss[0], r.start * pow(4, 10), 1e-4);
     assert_true(isinf(r.loss[1]));
     assert_true(trial_diverged(r.start, r.loss[0]) && trial_diverged(r.start, r.loss[1]));
-    assert_true(trial_diverged(1, (double)NAN) && trial_diverged(1, 1.2));
-    assert_false(trial_diverged(1, 1.05) || trial_diverged(1, 1));
+    assert_true(trial_diverged(1, (double)NAN) && trial_diverged(1, 1.6));
+    assert_false(trial_diverged(1, 1.4) || trial_diverged(1, 1));
 }
 
 /* With attention the loss is that of the true parameters, and the run goes on at the others. */

@@ -56,7 +56,7 @@ static void print_head(const evaluation *e, const char *model, FILE *f)
     fprintf(f,
             "A loss is the mean over the last tenth of a run of the loss on all data, at the true "
             "parameters,\nand over the instances. A run diverged when its loss is not finite, or "
-            "ends over 10 %% above its start.\n");
+            "ends at over 1.5 times its start.\n");
 }
 
 static void print_rows(const evaluation *e, FILE *f)

@@ -35,7 +35,7 @@ typedef struct {
 opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
                      trial_result *result, opt_error *error);
 
-/* Whether a run diverged: its final loss is not finite, or clearly above its start. */
+/* Whether a run diverged: its final loss is not finite, or over one and a half times its start. */
 int trial_diverged(double start, double loss);
 
 #endif
