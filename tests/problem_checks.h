@@ -17,6 +17,7 @@
 typedef struct {
     problem *p;
     uint64_t t;
+    int full; /* first derivatives are of the loss on all data */
     float *a, *b, *x, *g, *u, *hu; /* [n] */
     random_stream stream;
     int kinks;           /* how often a segment may be halved to leave a kink behind */
@@ -64,6 +65,13 @@ static void aim(prober *c, int k, double step, uint64_t seed, int few)
     }
 }
 
+/* Of f at x, the gradient in g. */
+static double value_and_gradient(prober *c, const float *x)
+{
+    if (c->full) return problem_full_gradient(c->p, x, c->g);
+    return problem_gradient(c->p, x, c->t, c->g);
+}
+
 /* The derivative along d at a + s·d: of f, or (second) of u·g. */
 static double slope_at(prober *c, double s, int second)
 {
@@ -73,7 +81,7 @@ static double slope_at(prober *c, double s, int second)
         problem_hvp(c->p, c->x, c->t, c->u, c->hu);
         slope = c->hu;
     } else {
-        problem_gradient(c->p, c->x, c->t, c->g);
+        value_and_gradient(c, c->x);
     }
     return probe_dot(slope, c->b, c->p->n) - probe_dot(slope, c->a, c->p->n);
 }
@@ -81,7 +89,7 @@ static double slope_at(prober *c, double s, int second)
 /* f or u·g at x; *size is what its rounding is relative to. */
 static double value_at(prober *c, const float *x, int second, double *size)
 {
-    const double f = problem_gradient(c->p, x, c->t, c->g);
+    const double f = value_and_gradient(c, x);
     *size = fabs(f);
     if (!second) return f;
     double sum = 0;
@@ -152,6 +160,19 @@ __attribute__((unused)) static void check_derivatives_at(problem *p, double size
             if (first) check_segment(&c, k, 0, few, name);
             if (problem_has_hvp(p)) check_segment(&c, k, 1, few, name);
         }
+    *checked += c.checked;
+    *strong += c.strong;
+    end_probe(&c);
+}
+
+/* The gradient on all data, in the same way; it has neither noise nor zeros. */
+__attribute__((unused)) static void check_full_gradient(problem *p, uint64_t seed, int kinks,
+                                                        const char *name, int *checked, int *strong)
+{
+    prober c = probe(p, seed);
+    c.kinks = kinks;
+    c.full = 1;
+    for (int k = 0; k < p->n_tensors; k++) check_segment(&c, k, 0, 0, name);
     *checked += c.checked;
     *strong += c.strong;
     end_probe(&c);

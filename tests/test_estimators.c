@@ -391,6 +391,32 @@ static void test_back_propagation(void **state)
     assert_true(off[0] > 2 * off[1]);
 }
 
+/* The meta-loss is the paper's: of the loss on all data, not of the batches that are trained on. */
+static void test_meta_loss(void **state)
+{
+    (void)state;
+    enum { UNROLL = 12 };
+    static float gradient[META_PARAMS];
+    const problem_spec mlp = {.family = mlp_problem, .dimension = 6, .samples = 60, .batch = 4,
+                              .hidden = {5}};
+    const problem_spec noisy_mlp = {
+        .family = noise_problem, .amount = 0.1, .parts = &mlp, .n_parts = 1};
+    const episode_options options = {.loss = LOSS_FULL, .every = 1, .clip = 1e9, .eps = 1e-6,
+                                     .tail = 1, .rates = {0.03, 0.03}};
+    for (int attention = 0; attention < 2; attention++) {
+        const hrnn_model model = make_model(attention);
+        bptt *b = bptt_new(1, NULL);
+        episode *e = episode_create(&noisy_mlp, NULL, 9, (uint64_t)1 << 50, &model, &options, NULL);
+        bptt_result r;
+        assert_int_equal(bptt_unroll(b, 0, e, UNROLL, 1, gradient, &r, NULL), OPT_OK);
+        const double loss = run_by_hand(&noisy_mlp, &options, UNROLL, attention);
+        assert_true(fabs(loss) > 0.01);
+        assert_float_equal(r.loss, loss, 1e-5 * fabs(loss));
+        episode_free(e);
+        bptt_free(b);
+    }
+}
+
 static void test_average(void **state)
 {
     (void)state;
@@ -499,7 +525,8 @@ int main(void)
         cmocka_unit_test(test_one_direction),  cmocka_unit_test(test_episode),
         cmocka_unit_test(test_learning_rates), cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_packing),        cmocka_unit_test(test_back_propagation),
-        cmocka_unit_test(test_average),        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_meta_loss),      cmocka_unit_test(test_average),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_bad_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

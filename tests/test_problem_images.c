@@ -215,6 +215,7 @@ static void test_wide_derivatives(void **state)
             problem *p = create(row, seed);
             const int clean = strstr(row->name, "noisy") == NULL;
             check_derivatives(p, seed, clean, 8, row->name, &checked, &strong);
+            if (seed == 1) check_full_gradient(p, seed, 8, row->name, &checked, &strong);
             problem_free(p);
         }
     printf("%d segments, %d strong\n", checked, strong);

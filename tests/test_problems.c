@@ -46,6 +46,24 @@ static void test_derivatives(void **state)
     assert_true(checked > 500 && strong > 0.7 * checked);
 }
 
+/* Noise and sparsity, which the corpus has on nearly everything, are not in it. */
+static void test_full_gradients(void **state)
+{
+    (void)state;
+    int checked = 0, strong = 0;
+    FOR_EACH_PAPER_ROW(row) {
+        for (uint64_t seed = 1; seed <= 2; seed++) {
+            problem *p = create(&row->spec, seed, row->name);
+            if (p->n <= 500)
+                check_full_gradient(p, seed, strncmp(row->name, "norm 1 ", 7) == 0 ? 6 : 0,
+                                    row->name, &checked, &strong);
+            problem_free(p);
+        }
+    }
+    printf("%d segments, %d of them strong\n", checked, strong);
+    assert_true(checked > 250 && strong > 0.8 * checked);
+}
+
 /* Some terms count only near the origin. */
 static void test_derivatives_near_the_origin(void **state)
 {
@@ -116,6 +134,10 @@ static void test_reproducible(void **state)
         assert_true(problem_gradient(q, x, 3, h) == at3);
         assert_memory_equal(g, h, bytes);
         assert_true(problem_full_loss(q, x) == loss);
+        assert_true(problem_full_gradient(q, x, g) == loss);
+        problem_gradient(p, x, 5, NULL);
+        assert_true(problem_full_gradient(p, x, h) == loss);
+        assert_memory_equal(g, h, bytes);
         problem_hvp(p, x, 3, x, g);
         problem_hvp(q, x, 4, x, h);
         problem_hvp(q, x, 3, x, h);
@@ -362,6 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_corpora),
         cmocka_unit_test(test_derivatives),
+        cmocka_unit_test(test_full_gradients),
         cmocka_unit_test(test_derivatives_near_the_origin),
         cmocka_unit_test(test_checks_can_fail),
         cmocka_unit_test(test_reproducible),

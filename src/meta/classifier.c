@@ -2,8 +2,10 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "draw.h"
+#include "vectors.h"
 
 enum { MAX_SAMPLES = 1 << 20 };
 
@@ -47,15 +49,17 @@ static void classifier_hvp(problem *base, const float *x, uint64_t t, const floa
 }
 
 /* The mean over the samples, batch after batch: a normalisation sees batches as in training. */
-static double classifier_loss(problem *base, const float *x)
+static double classifier_full_gradient(problem *base, const float *x, float *g)
 {
     classifier *p = (classifier *)base;
     double sum = 0;
+    if (g) memset(g, 0, base->n * sizeof *g);
     for (int first = 0; first < p->samples; first += p->batch) {
         const int here = p->samples - first < p->batch ? p->samples - first : p->batch;
         for (int i = 0; i < here; i++) p->chosen[i] = (uint32_t)(first + i);
         net_set_batch(p->net, p->images, p->labels, p->chosen, here);
-        sum += here * net_gradient(p->net, x, NULL);
+        sum += here * net_gradient(p->net, x, g ? p->part : NULL);
+        if (g) vector_add(g, (float)here / (float)p->samples, p->part, base->n);
     }
     return sum / p->samples;
 }
@@ -67,12 +71,13 @@ static void classifier_free(problem *base)
     free(p->images);
     free(p->labels);
     free(p->chosen);
+    free(p->part);
 }
 
 static classifier *allocate(net *n, uint64_t seed, opt_error *error)
 {
     static const problem_ops ops = {classifier_start, classifier_gradient, classifier_hvp,
-                                    classifier_loss, classifier_free};
+                                    classifier_full_gradient, classifier_free};
     const net_tensor *tensors = net_tensors(n);
     const int count = net_tensor_count(n);
     const char *names[2 * NET_MAX_LAYERS];
@@ -102,8 +107,9 @@ classifier *classifier_create(const net_spec *spec, int samples, int batch, uint
     p->images = problem_floats((size_t)samples * inputs, error);
     p->labels = calloc((size_t)samples, 1);
     p->chosen = calloc((size_t)batch, sizeof *p->chosen);
-    if (p->images && p->labels && p->chosen) return p;
-    if (p->images) opt_fail(error, OPT_NO_MEMORY, "no memory for %d samples", samples);
+    p->part = p->images ? problem_floats(p->base.n, error) : NULL;
+    if (p->part && p->labels && p->chosen) return p;
+    if (p->part) opt_fail(error, OPT_NO_MEMORY, "no memory for %d samples", samples);
     problem_free(&p->base);
     return NULL;
 }

@@ -20,6 +20,7 @@ typedef struct {
     float *images;   /* [samples][inputs] */
     uint8_t *labels; /* [samples] */
     uint32_t *chosen;
+    float *part; /* [n] the gradient of a part of the samples */
     start_kind start;
     double start_scale;
 } classifier;

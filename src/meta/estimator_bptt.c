@@ -5,7 +5,7 @@
 
 #include "hrnn_unroll.h"
 
-/* Losses of the meta-loss are of batches from here on. */
+/* Of a problem without a loss on all data, those of the meta-loss are of batches from here on. */
 static const uint64_t first_held_out = (uint64_t)1 << 40;
 
 struct bptt {
@@ -45,7 +45,10 @@ static uint64_t batch_number(const episode *e, int64_t batch)
 static double loss(void *context, int64_t batch, const float *x, float *gradient)
 {
     const episode *e = context;
-    return problem_gradient(episode_problem(e), x, batch_number(e, batch), gradient);
+    problem *p = episode_problem(e);
+    if (batch == HRNN_FULL_DATA && problem_has_full_loss(p))
+        return problem_full_gradient(p, x, gradient);
+    return problem_gradient(p, x, batch_number(e, batch), gradient);
 }
 
 static void hessian_product(void *context, int64_t batch, const float *x, const float *v,

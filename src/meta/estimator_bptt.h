@@ -1,8 +1,8 @@
 /* The meta-gradient by truncated back-propagation through time (hrnn_unroll.h), one unroll of an
  * episode an outer step, as in the paper. The meta-loss of an unroll is the mean over its steps of
- * log((f(θ_t) + 1e-6) / (f_0 + 1e-6)): f_0 on all data, f on a batch of its own for each step
- * (batches from 2^40 on, which no step trains on), with the problem's own gradient noise and
- * sparsity. */
+ * log((f(θ_t) + 1e-6) / (f_0 + 1e-6)), f on all data; of a problem that has no such loss, on a
+ * batch of its own for each step (batches from 2^40 on, which no step trains on), with the
+ * problem's own gradient noise and sparsity. */
 #ifndef ESTIMATOR_BPTT_H
 #define ESTIMATOR_BPTT_H
 

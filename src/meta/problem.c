@@ -79,7 +79,7 @@ bool problem_has_hvp(const problem *p)
 
 bool problem_has_full_loss(const problem *p)
 {
-    return p->ops->full_loss != NULL;
+    return p->ops->full_gradient != NULL;
 }
 
 void problem_hvp(problem *p, const float *x, uint64_t t, const float *v, float *hv)
@@ -89,5 +89,10 @@ void problem_hvp(problem *p, const float *x, uint64_t t, const float *v, float *
 
 double problem_full_loss(problem *p, const float *x)
 {
-    return p->ops->full_loss(p, x);
+    return p->ops->full_gradient(p, x, NULL);
+}
+
+double problem_full_gradient(problem *p, const float *x, float *g)
+{
+    return p->ops->full_gradient(p, x, g);
 }

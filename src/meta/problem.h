@@ -34,7 +34,7 @@ typedef struct {
     void (*start)(problem *p, float *x);
     double (*gradient)(problem *p, const float *x, uint64_t t, float *g); /* g NULL: loss alone */
     void (*hvp)(problem *p, const float *x, uint64_t t, const float *v, float *hv); /* or NULL */
-    double (*full_loss)(problem *p, const float *x);                                /* or NULL */
+    double (*full_gradient)(problem *p, const float *x, float *g); /* as gradient; or NULL */
     void (*free)(problem *p); /* what the family allocated beside the instance; or NULL */
 } problem_ops;
 
@@ -126,7 +126,7 @@ void problem_start(problem *p, float *x);
  * (NULL: not wanted). Not finite where the arithmetic overflows. */
 double problem_gradient(problem *p, const float *x, uint64_t t, float *g);
 
-/* Whether problem_hvp may be called; problem_full_loss. */
+/* Whether problem_hvp may be called; problem_full_loss and problem_full_gradient. */
 bool problem_has_hvp(const problem *p);
 bool problem_has_full_loss(const problem *p);
 
@@ -137,6 +137,9 @@ void problem_hvp(problem *p, const float *x, uint64_t t, const float *v, float *
 /* The objective on all the data of the instance, scaled as on a batch: f of the paper's meta-loss.
  */
 double problem_full_loss(problem *p, const float *x);
+
+/* The same, and its gradient, without noise or sparsity, in g[n] (NULL: not wanted). */
+double problem_full_gradient(problem *p, const float *x, float *g);
 
 /* --- for families (problem.c) --- */
 

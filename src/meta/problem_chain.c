@@ -43,9 +43,9 @@ static void chain_hvp(problem *p, const float *x, uint64_t t, const float *v, fl
     hv[p->n - 1] = (float)carried;
 }
 
-static double chain_loss(problem *p, const float *x)
+static double chain_full_gradient(problem *p, const float *x, float *g)
 {
-    return chain_gradient(p, x, 0, NULL);
+    return chain_gradient(p, x, 0, g);
 }
 
 /* The parameters of least and greatest magnitude; the first of equals. */
@@ -83,9 +83,9 @@ static void well_hvp(problem *p, const float *x, uint64_t t, const float *v, flo
     hv[least] += (float)(6 * v[least] / (square * square));
 }
 
-static double well_loss(problem *p, const float *x)
+static double well_full_gradient(problem *p, const float *x, float *g)
 {
-    return well_gradient(p, x, 0, NULL);
+    return well_gradient(p, x, 0, g);
 }
 
 static problem *make(const problem_spec *spec, uint64_t seed, const problem_ops *ops,
@@ -100,7 +100,8 @@ static problem *make(const problem_spec *spec, uint64_t seed, const problem_ops 
 problem *chain_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                        opt_error *error)
 {
-    static const problem_ops ops = {normal_start, chain_gradient, chain_hvp, chain_loss, NULL};
+    static const problem_ops ops = {normal_start, chain_gradient, chain_hvp, chain_full_gradient,
+                                    NULL};
     (void)images;
     return make(spec, seed, &ops, error);
 }
@@ -108,7 +109,8 @@ problem *chain_problem(const problem_spec *spec, uint64_t seed, const image_data
 problem *well_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                       opt_error *error)
 {
-    static const problem_ops ops = {normal_start, well_gradient, well_hvp, well_loss, NULL};
+    static const problem_ops ops = {normal_start, well_gradient, well_hvp, well_full_gradient,
+                                    NULL};
     (void)images;
     return make(spec, seed, &ops, error);
 }

@@ -187,9 +187,9 @@ static void matmul_hvp(problem *base, const float *x, uint64_t t, const float *v
     for (size_t i = 0; i < base->n; i++) hv[i] = (float)sum[i];
 }
 
-static double matmul_loss(problem *base, const float *x)
+static double matmul_full_gradient(problem *base, const float *x, float *g)
 {
-    return matmul_gradient(base, x, 0, NULL);
+    return matmul_gradient(base, x, 0, g);
 }
 
 /* N(0,1), then every column of A and B divided by its length. */
@@ -229,7 +229,7 @@ static void lay_out(matmul *p)
 problem *matmul_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                         opt_error *error)
 {
-    static const problem_ops ops = {matmul_start, matmul_gradient, matmul_hvp, matmul_loss,
+    static const problem_ops ops = {matmul_start, matmul_gradient, matmul_hvp, matmul_full_gradient,
                                     matmul_free};
     static const char *const names[2] = {"a", "b"};
     (void)images;

@@ -178,14 +178,15 @@ static void plane_hvp(problem *base, const float *x, uint64_t t, const float *v,
     hv[1] = (float)(at.xy * v[0] + at.yy * v[1]);
 }
 
-static double plane_loss(problem *base, const float *x)
+static double plane_full_gradient(problem *base, const float *x, float *g)
 {
-    return plane_gradient(base, x, 0, NULL);
+    return plane_gradient(base, x, 0, g);
 }
 
 static plane_problem *make(uint64_t seed, plane_function *function, opt_error *error)
 {
-    static const problem_ops ops = {plane_start, plane_gradient, plane_hvp, plane_loss, NULL};
+    static const problem_ops ops = {plane_start, plane_gradient, plane_hvp, plane_full_gradient,
+                                    NULL};
     const size_t n = 2;
     plane_problem *p = problem_allocate(sizeof *p, &ops, seed, 1, NULL, &n, error);
     if (p) p->function = function;

@@ -60,9 +60,9 @@ static void quadratic_hvp(problem *base, const float *x, uint64_t t, const float
     transposed_product(p, p->r, hv);
 }
 
-static double quadratic_loss(problem *base, const float *x)
+static double quadratic_full_gradient(problem *base, const float *x, float *g)
 {
-    return quadratic_gradient(base, x, 0, NULL);
+    return quadratic_gradient(base, x, 0, g);
 }
 
 /* Replaces r by c_i = q_i^(p-1) sign(r_i), q_i = |r_i| + ε; returns S = Σ q_i^p. */
@@ -112,9 +112,9 @@ static void norm_hvp(problem *base, const float *x, uint64_t t, const float *v, 
     transposed_product(p, p->r, hv);
 }
 
-static double norm_loss(problem *base, const float *x)
+static double norm_full_gradient(problem *base, const float *x, float *g)
 {
-    return norm_gradient(base, x, 0, NULL);
+    return norm_gradient(base, x, 0, g);
 }
 
 static problem *make(const problem_spec *spec, uint64_t seed, const problem_ops *ops,
@@ -141,8 +141,8 @@ static problem *make(const problem_spec *spec, uint64_t seed, const problem_ops 
 problem *quadratic_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                            opt_error *error)
 {
-    static const problem_ops ops = {linear_start, quadratic_gradient, quadratic_hvp, quadratic_loss,
-                                    linear_free};
+    static const problem_ops ops = {linear_start, quadratic_gradient, quadratic_hvp,
+                                    quadratic_full_gradient, linear_free};
     (void)images;
     return make(spec, seed, &ops, error);
 }
@@ -150,7 +150,8 @@ problem *quadratic_problem(const problem_spec *spec, uint64_t seed, const image_
 problem *norm_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                       opt_error *error)
 {
-    static const problem_ops ops = {linear_start, norm_gradient, norm_hvp, norm_loss, linear_free};
+    static const problem_ops ops = {linear_start, norm_gradient, norm_hvp, norm_full_gradient,
+                                    linear_free};
     (void)images;
     if (!problem_check("the power of a norm", spec->power, 1, 100, error)) return NULL;
     return make(spec, seed, &ops, error);

@@ -81,9 +81,9 @@ static void snake_hvp(problem *p, const float *x, uint64_t t, const float *v, fl
     }
 }
 
-static double snake_loss(problem *p, const float *x)
+static double snake_full_gradient(problem *p, const float *x, float *g)
 {
-    return snake_at(p, x, ((row_problem *)p)->all, NULL);
+    return snake_at(p, x, ((row_problem *)p)->all, g);
 }
 
 /* batch·‖x‖² − 2 x·c + ε */
@@ -107,10 +107,10 @@ static void quadratics_hvp(problem *p, const float *x, uint64_t t, const float *
     for (size_t i = 0; i < p->n; i++) hv[i] = 2 * (float)((row_problem *)p)->batch * v[i];
 }
 
-static double quadratics_loss(problem *base, const float *x)
+static double quadratics_full_gradient(problem *base, const float *x, float *g)
 {
     const row_problem *p = (const row_problem *)base;
-    return quadratics_at(p, x, p->all, NULL);
+    return quadratics_at(p, x, p->all, g);
 }
 
 /* Σ c_i x_i² */
@@ -136,9 +136,9 @@ static void projection_hvp(problem *p, const float *x, uint64_t t, const float *
     for (size_t i = 0; i < p->n; i++) hv[i] = 2 * c[i] * v[i];
 }
 
-static double projection_loss(problem *p, const float *x)
+static double projection_full_gradient(problem *p, const float *x, float *g)
 {
-    return projection_at(p, x, ((row_problem *)p)->all, NULL);
+    return projection_at(p, x, ((row_problem *)p)->all, g);
 }
 
 /* Symmetric: the second half of the rows is minus the first, so that their sum is 0. */
@@ -190,7 +190,8 @@ static problem *make(const problem_spec *spec, uint64_t seed, const problem_ops 
 problem *snake_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                        opt_error *error)
 {
-    static const problem_ops ops = {rows_start, snake_gradient, snake_hvp, snake_loss, rows_free};
+    static const problem_ops ops = {rows_start, snake_gradient, snake_hvp, snake_full_gradient,
+                                    rows_free};
     (void)images;
     return make(spec, seed, &ops, ROWS_BINARY, error);
 }
@@ -199,7 +200,7 @@ problem *quadratics_problem(const problem_spec *spec, uint64_t seed, const image
                             opt_error *error)
 {
     static const problem_ops ops = {rows_start, quadratics_gradient, quadratics_hvp,
-                                    quadratics_loss, rows_free};
+                                    quadratics_full_gradient, rows_free};
     (void)images;
     return make(spec, seed, &ops, ROWS_SYMMETRIC, error);
 }
@@ -208,7 +209,7 @@ problem *projection_problem(const problem_spec *spec, uint64_t seed, const image
                             opt_error *error)
 {
     static const problem_ops ops = {rows_start, projection_gradient, projection_hvp,
-                                    projection_loss, rows_free};
+                                    projection_full_gradient, rows_free};
     (void)images;
     return make(spec, seed, &ops, ROWS_SQUARED, error);
 }

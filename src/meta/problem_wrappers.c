@@ -35,9 +35,9 @@ static void wrapper_start(problem *p, float *x)
     problem_start(part_of(p), x);
 }
 
-static double wrapper_loss(problem *p, const float *x)
+static double wrapper_full_gradient(problem *p, const float *x, float *g)
 {
-    return problem_full_loss(part_of(p), x);
+    return problem_full_gradient(part_of(p), x, g);
 }
 
 static void wrapper_hvp(problem *p, const float *x, uint64_t t, const float *v, float *hv)
@@ -123,12 +123,17 @@ static void rescale_start(problem *p, float *x)
     for (size_t i = 0; i < p->n; i++) x[i] /= w->inverse[i];
 }
 
+/* From that of the part; g may be NULL. */
+static void rescale(const wrapper *w, float *g)
+{
+    if (g)
+        for (size_t i = 0; i < w->base.n; i++) g[i] *= w->inverse[i];
+}
+
 static double rescale_gradient(problem *p, const float *x, uint64_t t, float *g)
 {
-    const wrapper *w = as_wrapper(p);
-    const double f = problem_gradient(part_of(p), unscaled(w, x), t, g);
-    if (g)
-        for (size_t i = 0; i < p->n; i++) g[i] *= w->inverse[i];
+    const double f = problem_gradient(part_of(p), unscaled(as_wrapper(p), x), t, g);
+    rescale(as_wrapper(p), g);
     return f;
 }
 
@@ -141,9 +146,11 @@ static void rescale_hvp(problem *p, const float *x, uint64_t t, const float *v, 
     for (size_t i = 0; i < p->n; i++) hv[i] *= w->inverse[i];
 }
 
-static double rescale_loss(problem *p, const float *x)
+static double rescale_full_gradient(problem *p, const float *x, float *g)
 {
-    return problem_full_loss(part_of(p), unscaled(as_wrapper(p), x));
+    const double f = problem_full_gradient(part_of(p), unscaled(as_wrapper(p), x), g);
+    rescale(as_wrapper(p), g);
+    return f;
 }
 
 static void draw_scales(wrapper *w, const problem_spec *spec, random_stream *stream)
@@ -164,17 +171,17 @@ static void draw_scales(wrapper *w, const problem_spec *spec, random_stream *str
 
 /* --- log --- */
 
-static double log_of(double f)
+/* Of the part's value, and the gradient from the part's (g NULL: not wanted). */
+static double log_of(double f, float *g, size_t n)
 {
+    if (g)
+        for (size_t i = 0; i < n; i++) g[i] = (float)(g[i] / (f + LOG_EPS));
     return log(f + LOG_EPS) - log(LOG_EPS);
 }
 
 static double log_gradient(problem *p, const float *x, uint64_t t, float *g)
 {
-    const double f = problem_gradient(part_of(p), x, t, g);
-    if (g)
-        for (size_t i = 0; i < p->n; i++) g[i] = (float)(g[i] / (f + LOG_EPS));
-    return log_of(f);
+    return log_of(problem_gradient(part_of(p), x, t, g), g, p->n);
 }
 
 /* Hv/(f + ε) − ∇f (∇f·v)/(f + ε)² */
@@ -188,9 +195,9 @@ static void log_hvp(problem *p, const float *x, uint64_t t, const float *v, floa
     for (size_t i = 0; i < p->n; i++) hv[i] = (float)((hv[i] - w->here[i] * along / f) / f);
 }
 
-static double log_loss(problem *p, const float *x)
+static double log_full_gradient(problem *p, const float *x, float *g)
 {
-    return log_of(problem_full_loss(part_of(p), x));
+    return log_of(problem_full_gradient(part_of(p), x, g), g, p->n);
 }
 
 /* --- sum --- */
@@ -219,11 +226,13 @@ static void sum_hvp(problem *p, const float *x, uint64_t t, const float *v, floa
         problem_hvp(w->parts[i], x + at, t, v + at, hv + at);
 }
 
-static double sum_loss(problem *p, const float *x)
+static double sum_full_gradient(problem *p, const float *x, float *g)
 {
     const wrapper *w = as_wrapper(p);
     double f = 0;
-    for (int i = 0; i < w->n_parts; x += w->parts[i++]->n) f += problem_full_loss(w->parts[i], x);
+    size_t at = 0;
+    for (int i = 0; i < w->n_parts; at += w->parts[i++]->n)
+        f += problem_full_gradient(w->parts[i], x + at, g ? g + at : NULL);
     return f;
 }
 
@@ -268,7 +277,7 @@ static wrapper *wrap(problem **parts, int n_parts, const problem_ops *ops, uint6
     w->base.ops = &w->ops;
     for (int i = 0, k = 0; i < n_parts; i++) {
         if (!problem_has_hvp(parts[i])) w->ops.hvp = NULL;
-        if (!problem_has_full_loss(parts[i])) w->ops.full_loss = NULL;
+        if (!problem_has_full_loss(parts[i])) w->ops.full_gradient = NULL;
         for (int j = 0; j < parts[i]->n_tensors; j++, k++) {
             char *name = w->base.tensors[k].name;
             const size_t size = sizeof w->base.tensors[k].name;
@@ -310,8 +319,8 @@ static wrapper *make(const problem_spec *spec, uint64_t seed, const image_data *
 problem *noise_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                        opt_error *error)
 {
-    static const problem_ops ops = {wrapper_start, noise_gradient, wrapper_hvp, wrapper_loss,
-                                    wrapper_free};
+    static const problem_ops ops = {wrapper_start, noise_gradient, wrapper_hvp,
+                                    wrapper_full_gradient, wrapper_free};
     random_stream stream;
     if (!problem_check("the noise of a gradient", spec->amount, 0, 1e6, error)) return NULL;
     return (problem *)make(spec, seed, images, &ops, true, &stream, error);
@@ -320,8 +329,8 @@ problem *noise_problem(const problem_spec *spec, uint64_t seed, const image_data
 problem *sparse_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                         opt_error *error)
 {
-    static const problem_ops ops = {wrapper_start, sparse_gradient, sparse_hvp, wrapper_loss,
-                                    wrapper_free};
+    static const problem_ops ops = {wrapper_start, sparse_gradient, sparse_hvp,
+                                    wrapper_full_gradient, wrapper_free};
     random_stream stream;
     if (!problem_check("the probability of a zero", spec->amount, 0, 0.999999, error)) return NULL;
     return (problem *)make(spec, seed, images, &ops, true, &stream, error);
@@ -330,8 +339,8 @@ problem *sparse_problem(const problem_spec *spec, uint64_t seed, const image_dat
 problem *rescale_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                          opt_error *error)
 {
-    static const problem_ops ops = {rescale_start, rescale_gradient, rescale_hvp, rescale_loss,
-                                    wrapper_free};
+    static const problem_ops ops = {rescale_start, rescale_gradient, rescale_hvp,
+                                    rescale_full_gradient, wrapper_free};
     random_stream stream;
     if (!problem_check("the least scale", spec->low, 1e-12, 1e12, error) ||
         !problem_check("the greatest scale", spec->high, spec->low, 1e12, error))
@@ -350,7 +359,8 @@ problem *rescale_problem(const problem_spec *spec, uint64_t seed, const image_da
 problem *log_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                      opt_error *error)
 {
-    static const problem_ops ops = {wrapper_start, log_gradient, log_hvp, log_loss, wrapper_free};
+    static const problem_ops ops = {wrapper_start, log_gradient, log_hvp, log_full_gradient,
+                                    wrapper_free};
     random_stream stream;
     if (spec->n_parts > 0 &&
         (spec->parts[0].family == noise_problem || spec->parts[0].family == sparse_problem)) {
@@ -364,7 +374,8 @@ problem *log_problem(const problem_spec *spec, uint64_t seed, const image_data *
 problem *sum_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                      opt_error *error)
 {
-    static const problem_ops ops = {sum_start, sum_gradient, sum_hvp, sum_loss, wrapper_free};
+    static const problem_ops ops = {sum_start, sum_gradient, sum_hvp, sum_full_gradient,
+                                    wrapper_free};
     random_stream stream;
     return (problem *)make(spec, seed, images, &ops, false, &stream, error);
 }
