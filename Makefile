@@ -220,8 +220,9 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
 # metatrain with MPI, for the tests of builds without.
-$(BUILD)/tests/metatrain-mpi: libs += $(mpi_libs)
-$(BUILD)/tests/metatrain-mpi: $(BUILD)/obj/tools/metatrain.o $(BUILD)/obj/meta/comm_mpi.o $(BUILD)/libhrnn.a
+$(BUILD)/tests/metatrain-mpi: libs += $(mpi_libs) $(host_libs)
+$(BUILD)/tests/metatrain-mpi: $(BUILD)/obj/tools/metatrain.o $(BUILD)/obj/meta/comm_mpi.o \
+    $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
 	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) $(libs)
 

@@ -14,10 +14,10 @@ enum { MOST_BAD_UPDATES = 100, STATUS_DIVERGED = 3 };
 static _Noreturn void end_with(int status, const char *format, va_list args)
 {
     fflush(stdout);
-    fputs("darknet: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
     fflush(stderr);
+    dprintf(STDERR_FILENO, "darknet: "); /* the stream may be another program's own */
+    vdprintf(STDERR_FILENO, format, args);
+    dprintf(STDERR_FILENO, "\n");
     _exit(status); /* loading threads may be running: nothing is torn down under them */
 }
 

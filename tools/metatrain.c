@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "atomic_file.h"
+#include "darknet_tasks.h"
 #include "meta/comm.h"
 #include "meta/evaluate_report.h"
 #include "meta/meta_source.h"
@@ -353,7 +354,20 @@ static opt_status take_options(arguments *a, opt_error *error)
     return OPT_OK;
 }
 
-static metatrain *open_run(arguments *a, corpus_source **source, comm *c, opt_error *error)
+/* What problems are drawn from. */
+static opt_status open_source(arguments *a, corpus_source **source, darknet_tasks **tasks,
+                              opt_error *error)
+{
+    metatrain_options *o = &a->options;
+    opt_status status = metatrain_check(o, error);
+    if (status) return status;
+    if (*o->cfg && !a->resume && !metatrain_was_given(o, "corpus")) strcpy(o->corpus, "none");
+    if (!(*source = corpus_source_open(o->corpus, o->images, error))) return OPT_BAD_OPTION;
+    return darknet_tasks_add(tasks, o->cfg, o->data, (int)o->threads, *source, error);
+}
+
+static metatrain *open_run(arguments *a, corpus_source **source, darknet_tasks **tasks, comm *c,
+                           opt_error *error)
 {
     static char note[2600];
     const char *path = a->resume ? a->resume : a->out;
@@ -370,8 +384,7 @@ static metatrain *open_run(arguments *a, corpus_source **source, comm *c, opt_er
     else if (a->start && !(start = load_start(a->start, note, error)))
         status = OPT_NO_FILE;
     if (start) metatrain_take_start(&a->options, start);
-    if (!status && !(*source = corpus_source_open(a->options.corpus, a->options.images, error)))
-        status = OPT_BAD_OPTION;
+    if (!status) status = open_source(a, source, tasks, error);
     status = comm_agree(c, status, error);
     if (!status && a->resume)
         m = metatrain_resume(&a->options, corpus_source_rows(*source), path, c, error);
@@ -399,6 +412,7 @@ int main(int argc, char **argv)
     arguments a = {0};
     opt_error error = {0};
     corpus_source *source = NULL;
+    darknet_tasks *tasks = NULL;
     comm *c = comm_open(&argc, &argv, &error);
     if (!c) {
         complain(error.message);
@@ -410,13 +424,14 @@ int main(int argc, char **argv)
     for (int i = 0; i < 3; i++) sigaction(signals[i], &action, NULL);
     signal(SIGPIPE,
            SIG_IGN); /* who reads the progress may go; what was trained is saved all the same */
-    metatrain *m = a.evaluate ? NULL : open_run(&a, &source, c, &error);
+    metatrain *m = a.evaluate ? NULL : open_run(&a, &source, &tasks, c, &error);
     const int status = a.evaluate ? evaluate(&a, c, &error)
                        : m        ? run(m, a.resume ? a.resume : a.out, c, &error)
                                   : 1;
     if (status == 1 && comm_rank(c) == 0) complain(error.message);
     metatrain_free(m);
     corpus_source_close(source);
+    darknet_tasks_free(tasks);
     comm_close(c);
     return status;
 }

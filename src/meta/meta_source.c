@@ -85,8 +85,9 @@ corpus_source *corpus_source_open(const char *name, const char *folders, opt_err
         goto fail;
     }
     if ((groups = strchr(plain, ':'))) *groups++ = 0;
-    const unsigned corpus = corpus_find(plain, error);
-    if (!corpus || take_rows(s, corpus, groups, error)) goto fail;
+    const int none = !groups && strcmp(plain, "none") == 0;
+    const unsigned corpus = none ? 0 : corpus_find(plain, error);
+    if ((!corpus && !none) || take_rows(s, corpus, groups, error)) goto fail;
     s->source.images = &s->images;
     if (corpus_needs_images(corpus) && load_images(s, folders, error)) goto fail;
     free(plain);
@@ -95,6 +96,26 @@ fail:
     free(plain);
     corpus_source_close(s);
     return NULL;
+}
+
+opt_status corpus_source_add(corpus_source *s, const meta_row *rows, int n, opt_error *error)
+{
+    const int before = s->source.n;
+    double of_corpus = 0, added = 0;
+    meta_row *all = realloc(s->rows, (size_t)(before + n + 1) * sizeof *all);
+    if (!all) return opt_fail(error, OPT_NO_MEMORY, "no memory for %d rows", before + n);
+    s->source.rows = s->rows = all;
+    for (int i = 0; i < before; i++) of_corpus += all[i].weight;
+    for (int i = 0; i < n; i++) added += rows[i].weight;
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < before + i; k++)
+            if (strcmp(all[k].name, rows[i].name) == 0)
+                return opt_fail(error, OPT_BAD_OPTION, "%s: given twice", rows[i].name);
+        all[before + i] = rows[i];
+        if (before) all[before + i].weight *= of_corpus / added;
+    }
+    s->source.n = before + n;
+    return OPT_OK;
 }
 
 void corpus_source_close(corpus_source *s)

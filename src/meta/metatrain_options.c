@@ -13,6 +13,7 @@ static const char *const schedules[] = {"constant", "cosine", NULL};
 
 #define AT(field) offsetof(metatrain_options, field)
 #define TEXT(field) OPTION_TEXT, AT(field)
+#define LIST(field) OPTION_LIST, AT(field)
 #define WHOLE(field) OPTION_WHOLE, AT(field)
 #define NUMBER(field) OPTION_NUMBER, AT(field)
 #define RANGE(field) OPTION_RANGE, AT(field)
@@ -24,6 +25,11 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
      "Problems to train on: paper, paper-all or wide, or some groups of one, wide:quadratic,..."},
     {"images", "DIR,...", TEXT(images), "/usr/share/datasets/fashion-mnist", 0, SIZE(images), NULL,
      0, "Folders of images in idx files (train-images-idx3-ubyte...)"},
+    {"cfg", "FILE", LIST(cfg), "", 0, SIZE(cfg), NULL, 0,
+     "A Darknet cfg to train on, with its -data; both may be given several times. Without -corpus: "
+     "on these alone; with it, half of the time"},
+    {"data", "FILE", LIST(data), "", 0, SIZE(data), NULL, 0,
+     "The data cfg of a -cfg: train= names a list of images, or a folder of cifar's batches"},
     {"episode", "LO:HI", RANGE(episode), "50:400", 1, 1e9, NULL, 0,
      "Steps of an episode, log-uniform"},
     {"loss", "batch|full", CHOICE(loss), "batch", 0, 0, losses, 0,
@@ -132,6 +138,19 @@ static opt_status read_text(const metatrain_option *row, const char *value, char
     return OPT_OK;
 }
 
+/* Adds the value, or a list of them, at the end. */
+static opt_status add_text(const metatrain_option *row, const char *value, char *text,
+                           opt_error *error)
+{
+    const size_t before = strlen(text);
+    metatrain_option rest = *row;
+    rest.high -= (double)before + 1;
+    if (!before) return read_text(row, value, text, error);
+    opt_status status = read_text(&rest, value, text + before + 1, error);
+    if (!status) text[before] = ',';
+    return status;
+}
+
 static opt_status set_row(metatrain_options *options, const metatrain_option *row,
                           const char *value, opt_error *error)
 {
@@ -139,6 +158,7 @@ static opt_status set_row(metatrain_options *options, const metatrain_option *ro
     double number[2];
     opt_status status;
     if (row->type == OPTION_TEXT) return read_text(row, value, at, error);
+    if (row->type == OPTION_LIST) return add_text(row, value, at, error);
     if (row->type == OPTION_CHOICE) return read_choice(row, value, (int *)at, error);
     if ((status = read_number(row, value, value, &end, &number[0], error))) return status;
     number[1] = number[0];
@@ -181,8 +201,18 @@ int metatrain_was_given(const metatrain_options *options, const char *name)
     return row >= 0 && (options->given >> row & 1);
 }
 
+static int count_items(const char *list)
+{
+    int n = *list != 0;
+    for (; *list; list++) n += *list == ',';
+    return n;
+}
+
 opt_status metatrain_check(const metatrain_options *options, opt_error *error)
 {
+    if (count_items(options->cfg) != count_items(options->data))
+        return opt_fail(error, OPT_BAD_OPTION, "%d -cfg and %d -data, expected as many",
+                        count_items(options->cfg), count_items(options->data));
     if (options->eps == 0 && options->relative_eps == 0)
         return opt_fail(error, OPT_BAD_OPTION,
                         "-eps and -relative-eps are both 0, expected one above");
@@ -214,12 +244,12 @@ void metatrain_print_options(const metatrain_options *options, int of_run,
         const char *value = field((metatrain_options *)options, row);
         char number[2][40] = {"", ""};
         const int numbers = row->type == OPTION_RANGE ? 2 : 1;
-        if (!row->of_run != !of_run) continue;
+        if (!row->of_run != !of_run || (row->type == OPTION_LIST && !*value)) continue;
         if (row->type == OPTION_CHOICE) {
             int choice;
             memcpy(&choice, value, sizeof choice);
             value = row->choices[choice];
-        } else if (row->type != OPTION_TEXT) {
+        } else if (row->type != OPTION_TEXT && row->type != OPTION_LIST) {
             double parts[2];
             memcpy(parts, value, (size_t)numbers * sizeof *parts);
             for (int k = 0; k < numbers; k++) print_number(number[k], sizeof *number, parts[k]);

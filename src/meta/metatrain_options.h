@@ -11,6 +11,7 @@ enum { METATRAIN_BPTT = 3 };
 typedef struct {
     /* --- problems and episodes --- */
     char corpus[200], images[500];
+    char cfg[400], data[400]; /* lists of as many, separated by commas; or empty */
     double episode[2]; /* steps, log-uniform */
     int loss;          /* LOSS_BATCH, LOSS_FULL */
     double every, clip, eps, relative_eps, tail, rates[2];
@@ -33,20 +34,28 @@ typedef struct {
 
 typedef struct {
     const char *name, *argument;
-    enum { OPTION_TEXT, OPTION_WHOLE, OPTION_NUMBER, OPTION_RANGE, OPTION_CHOICE } type;
+    enum {
+        OPTION_TEXT,
+        OPTION_LIST,
+        OPTION_WHOLE,
+        OPTION_NUMBER,
+        OPTION_RANGE,
+        OPTION_CHOICE
+    } type;
     size_t offset;
     const char *start; /* the default, as text */
-    double low, high;  /* inclusive; OPTION_TEXT: high is the size of the field */
+    double low, high;  /* inclusive; of texts high is the size of the field */
     const char *const *choices;
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 38 };
+enum { METATRAIN_OPTIONS = 40 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);
 
-/* OPT_BAD_OPTION: no option of that name, or a value that is not of its type or range. */
+/* An OPTION_LIST that is set again grows. OPT_BAD_OPTION: no option of that name, or a value that
+ * is not of its type or range. */
 opt_status metatrain_set(metatrain_options *options, const char *name, const char *value,
                          opt_error *error);
 int metatrain_was_given(const metatrain_options *options, const char *name);
@@ -56,7 +65,7 @@ opt_status metatrain_check(const metatrain_options *options, opt_error *error);
 
 /* "-corpus wide -episode 50:400 …": what a model is made with (of_run 0), or how a run is run (1).
  * Reading sets only what the text names. */
-enum { METATRAIN_TEXT = 3000 };
+enum { METATRAIN_TEXT = 4000 };
 void metatrain_print_options(const metatrain_options *options, int of_run,
                              char text[METATRAIN_TEXT]);
 opt_status metatrain_read_options(metatrain_options *options, const char *text, opt_error *error);

@@ -77,6 +77,7 @@ struct problem_spec {
     uint64_t data_seed;           /* not 0: the data is drawn from this seed in every instance */
     const problem_spec *parts;    /* what a wrapper wraps, a sum adds, a mixture chooses from */
     int n_parts;
+    void *context; /* a family from elsewhere: what it makes its instances of */
 };
 
 /* Parameters x (n of them) start as N(0,1) where nothing else is said. */
