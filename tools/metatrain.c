@@ -143,7 +143,7 @@ static void parse_arguments(int argc, char **argv, arguments *a)
     };
     for (int i = 0; i < METATRAIN_OPTIONS; i++) {
         const metatrain_option *row = &metatrain_option_rows[i];
-        snprintf(help[i], sizeof help[i], "%s (%s)", row->help, row->start);
+        snprintf(help[i], sizeof help[i], "%s (%s)", row->help, *row->start ? row->start : "none");
         options[OWN + i] = (struct argp_option){row->name, FIRST_OPTION + i, row->argument,
                                                 0,         help[i],          row->of_run ? 2 : 1};
     }
