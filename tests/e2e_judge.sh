@@ -32,6 +32,10 @@ cp "$HRNN_WEIGHTS" mine.safetensors
 "$judge" mine.safetensors fashion-mlp-relu >out 2>err || wrong "judge: $(tail -n 1 err)"
 [ "$(find own/judge/mine/fashion-mlp-relu-20/runs -name loss.csv | wc -l)" = 1 ] || wrong 'baselines were trained again'
 
+[ "$(grep -c 'is left out' err)" = 0 ] || wrong 'a network that was asked for is left out'
+"$judge" mine.safetensors >out2 2>err || wrong "judge on all networks: $(tail -n 1 err)"
+cmp -s out out2 && [ "$(grep -c 'is left out: .* holds no baselines' err)" = 10 ] || wrong "judge on all networks: $(cat err)"
+
 # The row of the table: the model's loss, the best adam's by held-out loss, adam's at 1e-3, and their ratios.
 awk -F, '{ print $7, $8, $13, $14 }' own/judge/mine/fashion-mlp-relu-20/runs.csv >runs
 expected=$(awk '$1 == "mine" { mine = $3 }
