@@ -2,23 +2,8 @@
 # convert_images and tools/get-data.sh on tiny inputs, good and bad.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
+. tests/work.sh convert_images
 convert=$build/convert_images
-root=$PWD
-if ! [ -x "$convert" ]; then
-    echo "$convert is not built"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
 
 # same WHAT FILE EXPECTED: byte for byte.
 same() { cmp "$2" "$3" || wrong "$1"; }

@@ -4,23 +4,8 @@
 # tools/plot-evaluation.sh draws it.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-root=$PWD
+. tests/work.sh metatrain
 train=$build/metatrain
-if ! [ -x "$train" ]; then
-    echo "$train is not built"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
 
 "$train" -corpus paper:bowl -pairs 2 -episode 5:12 -outer-steps 2 -out model.safetensors >out 2>err ||
     wrong "no model: $(tail -n 1 err)"

@@ -2,9 +2,8 @@
 # tools/judge.sh: keeps baselines, puts a model beside them without training those again, and names what is missing.
 set -euo pipefail
 
-repository=$PWD
 . tests/trainers.sh
-judge=$repository/tools/judge.sh
+judge=$root/tools/judge.sh
 if ! dpkg -s dataset-fashion-mnist >/dev/null 2>&1; then
     echo "the package dataset-fashion-mnist is not installed"
     exit 77

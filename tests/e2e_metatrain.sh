@@ -4,28 +4,11 @@
 #   KILLS=20 tests/e2e_metatrain.sh     the long version (default 3 for each estimator)
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
-root=$PWD
+. tests/work.sh metatrain model-info
 train=$build/metatrain info=$build/model-info
-for program in "$train" "$info"; do
-    if ! [ -x "$program" ]; then
-        echo "$program is not built"
-        exit 77
-    fi
-done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
 kills=${KILLS:-3}
 RANDOM=${SEED:-$$}
 echo "SEED=$RANDOM"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
 
 digest() { "$info" "$1" | sed -n 's/.*digest \(.*\)/\1/p'; }
 rows() { cut -d, -f1,3-9,11- "$1"; } # without times

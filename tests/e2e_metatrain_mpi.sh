@@ -3,32 +3,16 @@
 # number of ranks too; an error is one line.
 set -euo pipefail
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
+. tests/work.sh tests/metatrain-mpi metatrain model-info
 train=$build/tests/metatrain-mpi alone=$build/metatrain info=$build/model-info
-for program in "$train" "$alone" "$info"; do
-    if ! [ -x "$program" ]; then
-        echo "$program is not built"
-        exit 77
-    fi
-done
 if ! command -v mpirun >/dev/null; then
     echo "mpirun is not installed: tools/install-packages.sh mpi"
     exit 77
 fi
 # Tests also run in containers, as root and with fewer cores than ranks.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 export TMPDIR=$work
-cd "$work"
-failures=0
 mpi=(--oversubscribe --mca btl self,vader)
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
 
 digest() { "$info" "$1" | sed -n 's/.*digest \(.*\)/\1/p'; }
 rows() { cut -d, -f1,3-9,11- "$1"; } # without times

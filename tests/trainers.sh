@@ -2,23 +2,9 @@
 # What the end-to-end tests of the training commands share. Sourced from the repository's root, it finds darknet or
 # skips, and enters a work folder; its functions make small data and networks there.
 
-build=${BUILD:-build}
-[[ $build = /* ]] || build=$PWD/$build
+. tests/work.sh darknet
 darknet=$build/darknet
-if ! [ -x "$darknet" ]; then
-    echo "$darknet is not built"
-    exit 77
-fi
-export HRNN_WEIGHTS=$PWD/weights/hrnn.safetensors
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-wrong() {
-    echo "FAIL: $1"
-    failures=$((failures + 1))
-}
+export HRNN_WEIGHTS=$root/weights/hrnn.safetensors
 
 # seen FILE: the number of images in the header of a weights file.
 seen() { od -An -t u8 -j 12 -N 8 "$1" | tr -d ' '; }
