@@ -65,7 +65,4 @@ char *plan_run_data(const plan *p, const planned_run *run);
 /* Of everything that its result depends on but the program. */
 void plan_run_digest(const plan *p, const planned_run *run, char digest[17]);
 
-/* The results of this run, or NULL. */
-cmp_run *comparison_find(const comparison *c, const planned_run *run);
-
 #endif

@@ -40,15 +40,6 @@ int plan_count_more(const plan *p)
     return n * (p->seeds - p->scan_seeds);
 }
 
-cmp_run *comparison_find(const comparison *c, const planned_run *run)
-{
-    for (int i = 0; i < c->n_runs; i++)
-        if (strcmp(c->runs[i].optimizer, run->optimizer->label) == 0 &&
-            c->runs[i].seed == run->seed && cmp_same_rate(c->runs[i].rate, run->rate))
-            return &c->runs[i];
-    return NULL;
-}
-
 static void mark_rates(const comparison *c, const plan_optimizer *o, char *marked)
 {
     double best_rate;

@@ -7,6 +7,7 @@
 #include "atomic_file.h"
 #include "net_cfg.h"
 #include "run_files.h"
+#include "statistics.h"
 
 enum { NON_FINITE_IN_A_ROW = 20, HIGH_IN_A_ROW = 50, HIGH = 100 };
 static const char loss_header[] = "batch,images,loss,average,rate,seconds,update\n";
@@ -120,27 +121,14 @@ static opt_status read_losses(const char *folder, loss_row **rows, long *n, int 
     return status;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Sorts the values. */
-static double median(double *values, long n)
-{
-    qsort(values, (size_t)n, sizeof(*values), ascending);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
 static opt_status find_medians(const loss_row *rows, long n, cmp_run *run, opt_error *error)
 {
     double *seconds = malloc((size_t)n * sizeof(*seconds));
     if (!seconds) return opt_fail(error, OPT_NO_MEMORY, "no memory for the times of a run");
     for (long i = 0; i < n; i++) seconds[i] = rows[i].seconds;
-    run->batch_seconds = median(seconds, n);
+    run->batch_seconds = cmp_median(seconds, n);
     for (long i = 0; i < n; i++) seconds[i] = rows[i].update;
-    run->update_seconds = median(seconds, n);
+    run->update_seconds = cmp_median(seconds, n);
     free(seconds);
     return OPT_OK;
 }

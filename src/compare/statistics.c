@@ -286,15 +286,23 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Of the values that are finite; NaN if there is none. Sorts them. */
-static double median(double *values, int n)
+double cmp_median(double *values, long n)
 {
-    int finite = 0;
-    for (int i = 0; i < n; i++)
+    long finite = 0;
+    for (long i = 0; i < n; i++)
         if (isfinite(values[i])) values[finite++] = values[i];
     if (finite == 0) return NAN;
     qsort(values, (size_t)finite, sizeof(*values), by_value);
     return (values[(finite - 1) / 2] + values[finite / 2]) / 2;
+}
+
+cmp_run *cmp_find_run(const comparison *c, const char *optimizer, double rate, uint64_t seed)
+{
+    for (int i = 0; i < c->n_runs; i++)
+        if (c->runs[i].seed == seed && cmp_same_rate(c->runs[i].rate, rate) &&
+            strcmp(c->runs[i].optimizer, optimizer) == 0)
+            return &c->runs[i];
+    return NULL;
 }
 
 /* work: [2 * c->n_runs] */
@@ -311,8 +319,8 @@ static void measure_cost(const comparison *c, cmp_summary *s, double *work)
         if (run->parameters > 0)
             s->state_bytes = (double)run->state_bytes / (double)run->parameters;
     }
-    s->batch_seconds = median(batch, n);
-    s->update_seconds = median(update, n);
+    s->batch_seconds = cmp_median(batch, n);
+    s->update_seconds = cmp_median(update, n);
 }
 
 static opt_status summarize(const comparison *c, cmp_summary *s, int has_held_out, opt_error *error)

@@ -75,6 +75,12 @@ double cmp_seconds_to(const cmp_curve *curve, double target);
 /* The score above of one run. */
 double cmp_score(const cmp_run *run, int has_held_out);
 
+/* The run of c with that label, rate (as cmp_same_rate has it) and seed, or NULL. */
+cmp_run *cmp_find_run(const comparison *c, const char *optimizer, double rate, uint64_t seed);
+
+/* Of the values [n] that are finite; NaN if there is none. Reorders them. */
+double cmp_median(double *values, long n);
+
 /* Rates are the same when they differ by less than a thousandth; 0 only equals 0. */
 int cmp_same_rate(double a, double b);
 

@@ -141,7 +141,7 @@ static void fill_slot(crew *w, training *t)
     while (!t->run && w->next < w->n && !w->status && !w->stopping && !*w->s->stop) {
         const planned_run *run = &w->runs[w->next++];
         opt_error error;
-        if (comparison_find(w->c, run)) {
+        if (cmp_find_run(w->c, run->optimizer->label, run->rate, run->seed)) {
             w->s->done++;
             continue;
         }

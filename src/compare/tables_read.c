@@ -258,15 +258,6 @@ static opt_status read_table(const char *path, const char *header, row_reader *r
     return status;
 }
 
-static cmp_run *find_run(comparison *c, const cmp_run *run)
-{
-    for (int i = 0; i < c->n_runs; i++)
-        if (c->runs[i].seed == run->seed && cmp_same_rate(c->runs[i].rate, run->rate) &&
-            strcmp(c->runs[i].optimizer, run->optimizer) == 0)
-            return &c->runs[i];
-    return NULL;
-}
-
 /* Moves what c lacks; the curves of the rest are freed. */
 static opt_status merge(comparison *c, pending_tables *t, opt_error *error)
 {
@@ -274,7 +265,8 @@ static opt_status merge(comparison *c, pending_tables *t, opt_error *error)
     if (!runs) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to add it", t->runs_path);
     c->runs = runs;
     for (int i = 0; i < t->n; i++) {
-        cmp_run *there = find_run(c, &t->runs[i].run);
+        const cmp_run *run = &t->runs[i].run;
+        cmp_run *there = cmp_find_run(c, run->optimizer, run->rate, run->seed);
         if (there && there->outcome != CMP_UNFINISHED) continue;
         if (there)
             cmp_free_run(there);
