@@ -12,7 +12,8 @@
  * H the Hessian of the loss whose gradient g_{t+1} was; without, gradients are constants.
  *
  * Arrays of parameters are [P]: those of the tensors that are not frozen, concatenated in their
- * order. The meta-gradient is [8363], the tensors of hrnn_rows in their order.
+ * order. The meta-gradient is [HRNN_META_PARAMS], the tensors of hrnn_rows in their order (those of
+ * hrnn-2 are 0: models of that format have no adjoint).
  *
  * Memory: a step keeps, a parameter (tensors padded to 64), 21 floats, 22 with attention: h, a, m
  * and η before it, the gradient, the direction(s); a tensor 94 floats. Activations of the GRUs are
@@ -27,16 +28,14 @@
 
 #include "optimizer.h"
 
-enum { HRNN_META_PARAMS = 8363 };
-
 typedef struct hrnn_adjoint hrnn_adjoint;
 
 hrnn_adjoint *hrnn_adjoint_new(opt_error *error); /* NULL: no memory */
 void hrnn_adjoint_free(hrnn_adjoint *a);
 
 /* Starts an unroll of at most `steps` >= 1 steps of opt (rule hrnn, not at its true parameters),
- * which it borrows until hrnn_adjoint_finish. OPT_BAD_OPTION: another rule, or L2 decay in a tensor
- * (let the gradient hold it); OPT_NO_MEMORY. */
+ * which it borrows until hrnn_adjoint_finish. OPT_BAD_OPTION: another rule, a model of hrnn-2,
+ * or L2 decay in a tensor (let the gradient hold it); OPT_NO_MEMORY. */
 opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_error *error);
 size_t hrnn_adjoint_params(const hrnn_adjoint *a); /* P */
 size_t hrnn_adjoint_bytes(const hrnn_adjoint *a);  /* of all that it holds */

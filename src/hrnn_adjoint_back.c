@@ -339,6 +339,8 @@ void hrnn_adjoint_back(hrnn_adjoint *a, float scale, const float *theta_cot, con
         .first = record->first,
         .mean_log_lr = record->mean_log_lr,
         .log_lr_momentum = hrnn_log_lr_momentum(&state->model),
+        .log_lr_bias = state->model.log_lr_bias[0],
+        .max_log_lr = state->model.max_log_lr,
     };
 #pragma omp parallel if (state->params > PARALLEL_PARAMS)
     {

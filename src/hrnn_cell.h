@@ -51,7 +51,9 @@ typedef struct {
     int first;             /* no step taken yet: both decays are 0 */
     float mean_log_lr;     /* η̄ over the whole network before the step */
     float log_lr_momentum; /* γ */
+    /* Of the tensor: */
     const float *bias;     /* [30] r, u, c: the cell's own and those injected by tensor and network */
+    float log_lr_bias, max_log_lr; /* of step 7; the model's own but with a context */
 } cell_constants;
 
 typedef lanes tile_row[TILE_VECTORS];
@@ -198,9 +200,9 @@ LANES_FN void cell_learning_rate(const int nv, const cell_constants *k, const ti
         EACH_VECTOR(v, nv) proposal[v] = log_lr[v];
         return;
     }
-    cell_dot(nv, model->log_lr_weight, model->log_lr_bias[0], HRNN_H0, h, proposal);
+    cell_dot(nv, model->log_lr_weight, k->log_lr_bias, HRNN_H0, h, proposal);
     EACH_VECTOR(v, nv) {
-        proposal[v] = lanes_clamp(log_lr[v] + proposal[v], model->min_log_lr, model->max_log_lr);
+        proposal[v] = lanes_clamp(log_lr[v] + proposal[v], model->min_log_lr, k->max_log_lr);
         log_lr[v] = proposal[v] + k->log_lr_momentum * (log_lr[v] - proposal[v]);
     }
 }

@@ -50,12 +50,17 @@ const hrnn_row hrnn_rows[HRNN_ROWS] = {
     {"readout.log_lr.bias", 1, {1, 1}, FIELD(log_lr_bias), START_CONSTANT, 0},
     {"log_lr.momentum_logit", 1, {1, 1}, FIELD(momentum_logit), START_CONSTANT, 3.2f},
     {"log_lr.step_offset", 1, {1, 1}, FIELD(step_offset), START_CONSTANT, -1},
+    {"param.from_context.weight", 2, {3, 30}, FIELD(param_from_context_weight), START_CONSTANT, 0},
+    {"tensor.from_context.weight", 2, {3, 60}, FIELD(tensor_from_context_weight), START_CONSTANT, 0},
+    {"readout.log_lr.from_context", 1, {3, 1}, FIELD(log_lr_from_context_weight), START_CONSTANT, 0},
+    {"log_lr.limit", 1, {1, 1}, FIELD(lr_limit), START_CONSTANT, 0.4f},
 };
 
 static const char *const feature_names[HRNN_FEATURES] = {
     "attention",     "timescales",         "products",   "log_mean_square",
     "relative_lr",   "shortcut",           "input_scaling", "step_normalisation",
-    "dynamic_lr",    "tensor_rnn",         "global_rnn",
+    "dynamic_lr",    "tensor_rnn",         "global_rnn", "rate_to_size",  "absolute_lr",
+    "time",          "lr_limit",
 };
 
 const char *hrnn_feature_name(hrnn_feature feature)
@@ -73,23 +78,36 @@ float *hrnn_row_data(hrnn_model *model, const hrnn_row *row)
     return (float *)((char *)model + row->offset);
 }
 
+int hrnn_row_total(const hrnn_model *model)
+{
+    return hrnn_is_2(model) ? HRNN_ROWS : HRNN_1_ROWS;
+}
+
 /* Clears the bits of the comma-separated names; an unknown name is an error. */
 static opt_status read_without(const char *list, unsigned *features, const char *path,
                                opt_error *error)
 {
+    const int known = *features & HRNN_2_FEATURES ? HRNN_FEATURES : HRNN_FEATURES_1;
     while (list && *list) {
         size_t length = strcspn(list, ",");
         int f = 0;
-        while (f < HRNN_FEATURES && (strlen(feature_names[f]) != length ||
+        while (f < known && (strlen(feature_names[f]) != length ||
                                      strncmp(feature_names[f], list, length) != 0))
             f++;
-        if (f == HRNN_FEATURES)
+        if (f == known)
             return opt_fail(error, OPT_BAD_FILE, "%s: metadata \"without\" names \"%.*s\", which is "
-                            "not a feature of hrnn-1", path, (int)(length > 40 ? 40 : length), list);
+                            "not a feature of %s", path, (int)(length > 40 ? 40 : length), list,
+                            known == HRNN_FEATURES ? "hrnn-2" : "hrnn-1");
         *features &= ~(1u << f);
         list += length + (list[length] == ',');
     }
     return OPT_OK;
+}
+
+static int format_is(const st_file *file, const char *name)
+{
+    const char *format = st_metadata(file, "format");
+    return format && strcmp(format, name) == 0;
 }
 
 static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_error *error)
@@ -107,7 +125,7 @@ static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_erro
     model->min_log_lr = (float)low;
     model->max_log_lr = (float)high;
     model->initial_lr = (float)initial;
-    model->features = (1u << HRNN_FEATURES) - 1;
+    model->features = format_is(file, "hrnn-2") ? HRNN_FULL | HRNN_2_FEATURES : HRNN_FULL;
     if (attention == 0) model->features &= ~(1u << HRNN_ATTENTION);
     return read_without(st_metadata(file, "without"), &model->features, st_path(file), error);
 }
@@ -137,7 +155,8 @@ hrnn_model *hrnn_model_read(const st_file *file, const char *prefix, opt_error *
         return NULL;
     }
     if (read_metadata(file, model, error)) goto fail;
-    for (int r = 0; r < HRNN_ROWS; r++)
+    const int rows = format_is(file, "hrnn-2") ? HRNN_ROWS : HRNN_1_ROWS;
+    for (int r = 0; r < rows; r++)
         if (read_row(file, prefix, &hrnn_rows[r], model, error)) goto fail;
     return model;
 fail:
@@ -152,8 +171,9 @@ hrnn_model *hrnn_model_load(const char *path, opt_error *error)
     st_file *file = st_open(path, error);
     if (!file) return NULL;
     const char *format = st_metadata(file, "format");
-    if (!format || strcmp(format, "hrnn-1") != 0)
-        opt_fail(error, OPT_BAD_FILE, "%s: metadata format is \"%.40s\", expected \"hrnn-1\"", path,
+    if (!format_is(file, "hrnn-1") && !format_is(file, "hrnn-2"))
+        opt_fail(error, OPT_BAD_FILE,
+                 "%s: metadata format is \"%.40s\", expected \"hrnn-1\" or \"hrnn-2\"", path,
                  format ? format : "");
     else if (!st_number(file, "initial_lr", NAN, 1e-12, 1, &initial, error))
         model = hrnn_model_read(file, "", error);

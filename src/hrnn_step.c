@@ -10,10 +10,32 @@
 /* Below this many parameters a second thread costs more than it brings. */
 enum { PARALLEL_PARAMS = 4096 };
 
-/* The bias of the parameter RNN: its own, and what tensor and network inject. */
+/* What a context adds to the readout of the learning rate, and its clip. */
+static void prepare_context(const hrnn_state *state, hrnn_tensor *tensor)
+{
+    const hrnn_model *m = &state->model;
+    hrnn_context *c = &tensor->context;
+    const float to_size = 0.25f * (c->mean_log_lr - c->log_size) + 1;
+    const float to_usual = 0.25f * (c->mean_log_lr + 6.90775528f);
+    const float time = 0.125f * (float)log1p((double)state->steps) - 0.5f;
+    c->inputs[0] = hrnn_has(m, HRNN_RATE_TO_SIZE) ? to_size : 0;
+    c->inputs[1] = hrnn_has(m, HRNN_ABSOLUTE_LR) ? to_usual : 0;
+    c->inputs[2] = hrnn_has(m, HRNN_TIME) ? time : 0;
+    for (int i = 0; i < HRNN_CONTEXT; i++)
+        tensor->log_lr_bias += c->inputs[i] * m->log_lr_from_context_weight[i];
+    vector_product(tensor->bias, c->inputs, m->param_from_context_weight, HRNN_CONTEXT,
+                   3 * HRNN_H0);
+    if (!hrnn_has(m, HRNN_LR_LIMIT)) return;
+    const float limit = 4 * (m->lr_limit[0] - 1) + c->log_size;
+    tensor->max_log_lr = fmaxf(fminf(limit, m->max_log_lr), m->min_log_lr);
+}
+
+/* The bias of the parameter RNN: its own, and what tensor, network and context inject. */
 static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
 {
     const hrnn_model *m = &state->model;
+    tensor->log_lr_bias = m->log_lr_bias[0];
+    tensor->max_log_lr = m->max_log_lr;
     memcpy(tensor->bias, m->param_gates_bias, sizeof m->param_gates_bias);
     memcpy(tensor->bias + 2 * HRNN_H0, m->param_candidate_bias, sizeof m->param_candidate_bias);
     if (hrnn_has(m, HRNN_TENSOR_RNN)) {
@@ -25,6 +47,7 @@ static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
         vector_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2,
                        3 * HRNN_H0);
     }
+    if (hrnn_is_2(m)) prepare_context(state, tensor);
 }
 
 void hrnn_prepare(hrnn_state *state)
@@ -158,7 +181,10 @@ static void record_steps(const hrnn_state *state, const hrnn_chunk *chunk)
 /* The usual models have their own copies of the step, in which the features are constants. */
 static void run_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
 {
-    k.bias = state->tensors[chunk->tensor].bias;
+    const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
+    k.bias = tensor->bias;
+    k.log_lr_bias = tensor->log_lr_bias;
+    k.max_log_lr = tensor->max_log_lr;
     if (state->record) record_chunk(state, chunk);
     if (k.features == HRNN_FULL) {
         k.features = HRNN_FULL;
@@ -193,6 +219,7 @@ static void finish_tensor(const hrnn_state *state, hrnn_tensor *tensor)
     tensor->step_norm = normalised ? (float)(1 / sqrt(sums[SUM_STEP] / n + 1e-16)) : 1;
     tensor->attention_norm = normalised ? (float)(1 / sqrt(sums[SUM_ATTENTION] / n + 1e-16)) : 1;
     tensor->log_lr_sum = sums[SUM_LOG_LR];
+    tensor->context.mean_log_lr = (float)(tensor->log_lr_sum / n);
     tensor->bad = (size_t)sums[SUM_BAD];
 
     float input[HRNN_FAN], bias[GRU_BIASES] = {0};
@@ -201,6 +228,9 @@ static void finish_tensor(const hrnn_state *state, hrnn_tensor *tensor)
         vector_add(bias, m->tensor_from_global_bias, GRU_BIASES);
         vector_product(bias, state->global, m->tensor_from_global_weight, HRNN_H2, GRU_BIASES);
     }
+    if (hrnn_is_2(m))
+        vector_product(bias, tensor->context.inputs, m->tensor_from_context_weight, HRNN_CONTEXT,
+                       GRU_BIASES);
     if (state->record) record_tensor(state, tensor, input);
     const gru cell = tensor_gru(m);
     gru_activations act;
@@ -228,8 +258,28 @@ static void finish_network(hrnn_state *state)
     state->mean_log_lr = (float)(log_lr / (double)state->params);
 }
 
+/* Σ x² in an order that does not depend on the machine's vectors. */
+static double sum_squares(const float *x, size_t n)
+{
+    float part[16] = {0};
+    double sum = 0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 16; j++) part[j] += x[i + (size_t)j] * x[i + (size_t)j];
+    for (; i < n; i++) part[i % 16] += x[i] * x[i];
+    for (int j = 0; j < 16; j++) sum += (double)part[j];
+    return sum;
+}
+
+static void measure_size(const hrnn_state *state, hrnn_tensor *tensor)
+{
+    double sum = 0;
+    for (int c = 0; c < tensor->chunks; c++) sum += state->chunks[tensor->first_chunk + c].square;
+    tensor->context.log_size = (float)(0.5 * log(fmin(sum, 1e30) / (double)tensor->t->n + 1e-4));
+}
+
 /* Step 8: θ_new = θ − step; with attention φ_new = θ − attention step. */
-static void apply_chunk(const hrnn_state *state, const hrnn_chunk *chunk, float rate_ratio)
+static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_ratio)
 {
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     const float rate = rate_ratio * tensor->t->lr_scale;
@@ -243,6 +293,7 @@ static void apply_chunk(const hrnn_state *state, const hrnn_chunk *chunk, float 
             param[i] -= step * grad[i];
             grad[i] = 0;
         }
+        if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
         return;
     }
     const size_t stride = (size_t)BLOCK * (size_t)state->rows;
@@ -255,18 +306,43 @@ static void apply_chunk(const hrnn_state *state, const hrnn_chunk *chunk, float 
             grad[i + j] = 0;
         }
     }
+    if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
 }
 
 /* η̄ from the stored η, when they did not come from a step. */
 static void refresh_mean(hrnn_state *state)
 {
-    double sum = 0;
-    for (int k = 0; k < state->n; k++)
-        for (size_t i = 0; i < state->tensors[k].t->n; i++)
-            sum += state->tensors[k].blocks[i / BLOCK * BLOCK * (size_t)state->rows +
-                                            (size_t)ROW_LOG_LR * BLOCK + i % BLOCK];
-    state->mean_log_lr = (float)(sum / (double)state->params);
+    double all = 0;
+    for (int k = 0; k < state->n; k++) {
+        hrnn_tensor *tensor = &state->tensors[k];
+        double sum = 0;
+        for (size_t i = 0; i < tensor->t->n; i++)
+            sum += tensor->blocks[i / BLOCK * BLOCK * (size_t)state->rows +
+                                  (size_t)ROW_LOG_LR * BLOCK + i % BLOCK];
+        tensor->context.mean_log_lr = (float)(sum / (double)tensor->t->n);
+        all += sum;
+    }
+    state->mean_log_lr = (float)(all / (double)state->params);
     state->mean_is_stale = 0;
+}
+
+/* Contexts from η and θ as they stand before the first step. */
+static void refresh_contexts(hrnn_state *state)
+{
+    refresh_mean(state);
+    for (int c = 0; c < state->n_chunks; c++) {
+        hrnn_chunk *chunk = &state->chunks[c];
+        const float *param = state->tensors[chunk->tensor].t->param;
+        chunk->square = sum_squares(param + chunk->first, chunk->count);
+    }
+    for (int k = 0; k < state->n; k++) measure_size(state, &state->tensors[k]);
+    hrnn_prepare(state);
+}
+
+static void prepare_after_step(const hrnn_state *state, hrnn_tensor *tensor)
+{
+    if (hrnn_is_2(&state->model)) measure_size(state, tensor);
+    prepare_tensor(state, tensor);
 }
 
 static int in_parallel(void)
@@ -291,7 +367,7 @@ static void step_on_threads(hrnn_state *state, cell_constants k, float rate_rati
 #pragma omp for schedule(static, 1)
         for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
 #pragma omp for schedule(static)
-        for (int t = 0; t < state->n; t++) prepare_tensor(state, &state->tensors[t]);
+        for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t]);
     }
 }
 
@@ -302,16 +378,19 @@ static void step_here(hrnn_state *state, cell_constants k, float rate_ratio)
     for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
     finish_network(state);
     for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
-    for (int t = 0; t < state->n; t++) prepare_tensor(state, &state->tensors[t]);
+    for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t]);
 }
 
-void hrnn_step(hrnn_state *state, int first, float rate_ratio)
+void hrnn_step(hrnn_state *state, float rate_ratio)
 {
+    const int first = state->steps == 0;
     if (state->n == 0) return;
+    if (hrnn_is_2(&state->model) && (first || state->mean_is_stale)) refresh_contexts(state);
     if (state->mean_is_stale) refresh_mean(state);
+    state->steps++;
     const cell_constants k = {
         .model = &state->model,
-        .features = state->model.features,
+        .features = state->model.features & HRNN_FULL,
         .first = first,
         .mean_log_lr = state->mean_log_lr,
         .log_lr_momentum = hrnn_log_lr_momentum(&state->model),

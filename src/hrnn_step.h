@@ -5,12 +5,6 @@
 
 #include "hrnn_cell.h"
 
-/* Features of the usual models: all, or all but attention. */
-enum {
-    HRNN_FULL = (1 << HRNN_FEATURES) - 1,
-    HRNN_FULL_NO_ATTENTION = HRNN_FULL & ~(1 << HRNN_ATTENTION),
-};
-
 /* Units of work: at most CHUNK_BLOCKS blocks of one tensor. Partial sums are kept a chunk and added
  * in their order, so the result does not depend on the number of threads. */
 enum { CHUNK_BLOCKS = 64 };
@@ -18,7 +12,19 @@ typedef struct {
     int tensor;          /* index in hrnn_state.tensors */
     size_t first, count; /* parameters */
     double sums[SUMS];
+    double square;       /* Σθ² after the step, at φ with attention; hrnn-2 only */
 } hrnn_chunk;
+
+/* hrnn-2: how a tensor's learning rate stands, before the coming step. Its inputs, [HRNN_CONTEXT]:
+ *     r = (mean η − log size)/4 + 1,  (mean η − log 1e-3)/4,  log(1 + steps taken)/8 − 1/2,
+ * size = √(mean θ² + 1e-4) (φ with attention); 0 for those that the model is without. They are
+ * injected into the biases of the parameter RNN and the tensor RNN and added to the readout of the
+ * learning rate; and η̂ is clipped where r would be above the model's limit:
+ * η̂ <= 4·(limit − 1) + log size. */
+typedef struct {
+    float mean_log_lr, log_size; /* what a checkpoint keeps of it, in this order */
+    float inputs[HRNN_CONTEXT];
+} hrnn_context;
 
 /* A tensor that is not frozen. */
 typedef struct {
@@ -28,6 +34,8 @@ typedef struct {
     float z[HRNN_H1];         /* state of the tensor RNN */
     float bias[3 * HRNN_H0];  /* of the parameter RNN in the next step */
     double log_lr_sum;        /* Σ η */
+    hrnn_context context;
+    float log_lr_bias, max_log_lr; /* of the coming step */
     size_t bad;               /* non-finite gradients in this step */
     float step_norm, attention_norm; /* 1 / √(mean d² + 1e-16), the same for q */
 } hrnn_tensor;
@@ -66,6 +74,7 @@ typedef struct {
     int rows;               /* a block: ROW_OTHER, or one more with attention */
     float global[HRNN_H2];  /* G */
     float mean_log_lr;      /* η̄ */
+    uint64_t steps;         /* taken */
     int mean_is_stale;      /* log_lr was written from outside: take its mean anew */
     int at_true_params;     /* attention: param holds θ */
     hrnn_record *record;    /* filled by each step; NULL: none */
@@ -104,10 +113,10 @@ LANES_FN void store_rows(const int nv, float *block, int row, int rows, const ti
         EACH_VECTOR(v, nv) *(lanes *)(block + (row + r) * BLOCK + v * LANES) = from[r][v];
 }
 
-/* From z and G (or the start, or a checkpoint) to every tensor's bias. */
+/* From z, G and context (or the start, or a checkpoint) to every tensor's bias. */
 void hrnn_prepare(hrnn_state *state);
 
-/* first: no step has been taken. rate_ratio multiplies the step. */
-void hrnn_step(hrnn_state *state, int first, float rate_ratio);
+/* rate_ratio multiplies the step. */
+void hrnn_step(hrnn_state *state, float rate_ratio);
 
 #endif

@@ -9,18 +9,14 @@
 #include "rule_hrnn.h"
 
 /* With attention the attended parameters φ are kept too: the weights file holds the true ones. */
-static const rule_field fields_with_attention[] = {
-    {"attended", PER_PARAM, 1},
-    {"hidden", PER_PARAM, HRNN_H0},
-    {"average", PER_PARAM, HRNN_SCALES},
-    {"mean_square", PER_PARAM, HRNN_SCALES},
-    {"log_lr", PER_PARAM, 1},
-    {"tensor_state", PER_TENSOR, HRNN_H1},
-    {"global_state", PER_NETWORK, HRNN_H2},
-    {"mean_log_lr", PER_NETWORK, 1},
-    {0},
-};
-static const rule_field *const fields = fields_with_attention + 1;
+#define FIELDS                                                                                   \
+    {"attended", PER_PARAM, 1}, {"hidden", PER_PARAM, HRNN_H0},                                  \
+        {"average", PER_PARAM, HRNN_SCALES}, {"mean_square", PER_PARAM, HRNN_SCALES},            \
+        {"log_lr", PER_PARAM, 1}, {"tensor_state", PER_TENSOR, HRNN_H1},                         \
+        {"global_state", PER_NETWORK, HRNN_H2}, {"mean_log_lr", PER_NETWORK, 1}
+static const rule_field fields_1[] = {FIELDS, {0}};
+/* Mean η and log size, as hrnn_context has them. */
+static const rule_field fields_2[] = {FIELDS, {"context", PER_TENSOR, 2}, {0}};
 
 /* The row of a block where a PER_PARAM field starts. */
 static int row_of_field(const rule_field *field)
@@ -46,7 +42,14 @@ static float *entry(const hrnn_state *state, const hrnn_tensor *tensor, size_t i
 
 static void identify(hrnn_state *state)
 {
-    XXH128_hash_t hash = XXH3_128bits(&state->model, sizeof state->model);
+    hrnn_model model = state->model;
+    size_t bytes = sizeof model;
+    if (!hrnn_is_2(&model)) { /* as when there was no other */
+        const size_t end = HRNN_1_PARAMS * sizeof(float), rest = HRNN_META_PARAMS * sizeof(float);
+        memmove((char *)&model + end, (char *)&model + rest, bytes - rest);
+        bytes -= rest - end;
+    }
+    XXH128_hash_t hash = XXH3_128bits(&model, bytes);
     snprintf(state->identity, sizeof state->identity, "%016llx%016llx",
              (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 }
@@ -160,7 +163,8 @@ static opt_status init(optimizer *opt, opt_error *error)
     if ((status = allocate(opt, state, error))) return status;
     lay_out(opt, state);
     start(state, logf(rate));
-    if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields = fields;
+    opt->fields = hrnn_is_2(&state->model) ? fields_2 : fields_1;
+    if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields++;
     return OPT_OK;
 }
 
@@ -179,7 +183,7 @@ static void free_state(optimizer *opt)
 static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
 {
     hrnn_state *state = opt->state;
-    hrnn_step(state, opt->steps == 0, rate_ratio);
+    hrnn_step(state, rate_ratio);
     for (int k = 0; k < opt->n; k++) {
         if (state->of_tensor[k] < 0) continue;
         const size_t bad = state->tensors[state->of_tensor[k]].bad;
@@ -197,7 +201,10 @@ static size_t state_bytes(const optimizer *opt)
 /* Where a field that is not in the blocks lives, or NULL. */
 static float *small_field(const hrnn_state *state, const rule_field *field, int k)
 {
-    if (field->scope == PER_TENSOR) return state->tensors[state->of_tensor[k]].z;
+    if (field->scope == PER_TENSOR) {
+        hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
+        return strcmp(field->name, "context") == 0 ? (float *)&tensor->context : tensor->z;
+    }
     if (field->scope != PER_NETWORK) return NULL;
     return strcmp(field->name, "global_state") == 0 ? (float *)state->global
                                                     : (float *)&state->mean_log_lr;
@@ -271,6 +278,7 @@ static void loaded(optimizer *opt)
 {
     hrnn_state *state = opt->state;
     state->mean_is_stale = 0;
+    state->steps = opt->steps;
     swap_params(opt, 0);
     hrnn_prepare(state);
 }
@@ -282,7 +290,7 @@ static const char *identity(const optimizer *opt)
 
 const rule rule_hrnn = {
     .name = "hrnn",
-    .fields = fields_with_attention,
+    .fields = fields_1,
     .init = init,
     .step = step,
     .free_state = free_state,

@@ -18,9 +18,10 @@ static int print_model(const char *path)
         hrnn_model_free(model);
         return 1;
     }
-    const XXH128_hash_t hash = XXH3_128bits(meta_params(model), META_PARAMS * sizeof(float));
+    const int params = hrnn_is_2(model) ? HRNN_META_PARAMS : HRNN_1_PARAMS;
+    const XXH128_hash_t hash = XXH3_128bits(meta_params(model), (size_t)params * sizeof(float));
     printf("%s\n", path);
-    printf("  %-13s %d, digest %016llx%016llx\n", "parameters", META_PARAMS,
+    printf("  %-13s %d, digest %016llx%016llx\n", "parameters", params,
            (unsigned long long)hash.high64, (unsigned long long)hash.low64);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const char *value = st_metadata(file, keys[i]);

@@ -347,7 +347,7 @@ static opt_status compare_meta_gradient(const network *net, verdict *worst, opt_
 {
     double error2 = 0, want2 = 0;
     const float *found = net->meta_gradient;
-    for (int r = 0; r < HRNN_ROWS; r++) {
+    for (int r = 0; r < HRNN_1_ROWS; r++) {
         const hrnn_row *row = &hrnn_rows[r];
         char name[64];
         snprintf(name, sizeof(name), "want.model.%s", row->name);

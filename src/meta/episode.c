@@ -232,12 +232,13 @@ const float *episode_params(const episode *e)
     return e->x;
 }
 
-/* --- bytes: progress, x, z of each tensor, the arena --- */
+/* --- bytes: progress, x, z and context of each tensor, the arena --- */
 
 size_t episode_packed_size(const episode *e)
 {
     return sizeof(progress) + e->problem->n * sizeof(float) +
-           (size_t)e->problem->n_tensors * HRNN_H1 * sizeof(float) + state_of(e)->arena_bytes;
+           (size_t)e->problem->n_tensors * (HRNN_H1 * sizeof(float) + sizeof(hrnn_context)) +
+           state_of(e)->arena_bytes;
 }
 
 static char *put(char *to, const void *from, size_t bytes)
@@ -260,8 +261,10 @@ void episode_pack(const episode *e, void *bytes)
     at.mean_log_lr = state->mean_log_lr;
     char *to = put(bytes, &at, sizeof at);
     to = put(to, e->x, e->problem->n * sizeof(float));
-    for (int k = 0; k < state->n; k++)
+    for (int k = 0; k < state->n; k++) {
         to = put(to, state->tensors[k].z, sizeof state->tensors[k].z);
+        to = put(to, &state->tensors[k].context, sizeof state->tensors[k].context);
+    }
     put(to, state->arena, state->arena_bytes);
 }
 
@@ -276,13 +279,15 @@ opt_status episode_unpack(episode *e, const void *bytes, size_t size, opt_error 
         return opt_fail(error, OPT_MISMATCH, "an episode of %llu steps is at step %llu",
                         (unsigned long long)e->steps, (unsigned long long)e->at.done);
     from = take(e->x, from, e->problem->n * sizeof(float));
-    for (int k = 0; k < state->n; k++)
+    for (int k = 0; k < state->n; k++) {
         from = take(state->tensors[k].z, from, sizeof state->tensors[k].z);
+        from = take(&state->tensors[k].context, from, sizeof state->tensors[k].context);
+    }
     take(state->arena, from, state->arena_bytes);
     memcpy(state->global, e->at.global, sizeof state->global);
     state->mean_log_lr = e->at.mean_log_lr;
     state->mean_is_stale = 0;
-    e->opt->steps = e->at.done;
+    e->opt->steps = state->steps = e->at.done;
     hrnn_prepare(state);
     problem_gradient(e->problem, e->x, e->at.done, e->gradient);
     return OPT_OK;

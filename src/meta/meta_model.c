@@ -37,6 +37,7 @@ static const struct {
     {HRNN_GLOBAL_RNN, "param.from_global."},
     {HRNN_GLOBAL_RNN, "tensor.from_global."},
     {HRNN_GLOBAL_RNN, "global."},
+    {HRNN_LR_LIMIT, "log_lr.limit"},
 };
 
 static int row_is_used(const hrnn_row *row, unsigned features)
@@ -50,11 +51,24 @@ static int row_is_used(const hrnn_row *row, unsigned features)
     return (features & readers) || strncmp(row->name, "tensor.", 7) != 0;
 }
 
+/* Entry i of a row of the context is of one of its inputs. */
+static int context_is_used(const hrnn_row *row, size_t i, unsigned features)
+{
+    static const hrnn_feature inputs[HRNN_CONTEXT] = {HRNN_RATE_TO_SIZE, HRNN_ABSOLUTE_LR,
+                                                      HRNN_TIME};
+    return features >> inputs[i * HRNN_CONTEXT / hrnn_row_count(row)] & 1;
+}
+
 void meta_used_params(unsigned features, unsigned char used[META_PARAMS])
 {
-    for (int r = 0; r < HRNN_ROWS; r++)
-        memset(used + hrnn_rows[r].offset / sizeof(float), row_is_used(&hrnn_rows[r], features),
-               hrnn_row_count(&hrnn_rows[r]));
+    for (int r = 0; r < HRNN_ROWS; r++) {
+        const hrnn_row *row = &hrnn_rows[r];
+        const int is_context = strstr(row->name, "from_context") != NULL;
+        unsigned char *of_row = used + row->offset / sizeof(float);
+        for (size_t i = 0; i < hrnn_row_count(row); i++)
+            of_row[i] = row_is_used(row, features) &&
+                        (!is_context || context_is_used(row, i, features));
+    }
 }
 
 static void start_row(hrnn_model *model, const hrnn_row *row, float *x, random_stream *stream,
@@ -82,24 +96,32 @@ void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
     *model = (hrnn_model){.min_log_lr = -33,
                           .max_log_lr = 33,
                           .initial_lr = 1e-4f,
-                          .features = (1u << HRNN_FEATURES) - 1};
-    for (int r = 0; r < HRNN_ROWS; r++)
+                          .features = HRNN_FULL};
+    for (int r = 0; r < HRNN_1_ROWS; r++)
         start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), &stream,
                   readout_scale);
 }
 
+void meta_add_context(hrnn_model *model)
+{
+    model->features |= HRNN_2_FEATURES;
+    for (int r = HRNN_1_ROWS; r < HRNN_ROWS; r++)
+        start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), NULL, 0);
+}
+
 opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error)
 {
+    const int features = hrnn_is_2(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
     if (strcmp(without, "none") == 0) return OPT_OK;
     while (*without) {
         const size_t length = strcspn(without, ",");
         int f = 0;
-        while (f < HRNN_FEATURES && (strlen(hrnn_feature_name(f)) != length ||
+        while (f < features && (strlen(hrnn_feature_name(f)) != length ||
                                      strncmp(hrnn_feature_name(f), without, length) != 0))
             f++;
-        if (f == HRNN_FEATURES) {
+        if (f == features) {
             char known[300] = "";
-            for (f = 0; f < HRNN_FEATURES; f++) {
+            for (f = 0; f < features; f++) {
                 const size_t used = strlen(known);
                 snprintf(known + used, sizeof known - used, "%s%s", f ? ", " : "",
                          hrnn_feature_name(f));
@@ -115,8 +137,9 @@ opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *er
 
 void meta_print_without(const hrnn_model *model, char text[META_WITHOUT])
 {
+    const int features = hrnn_is_2(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
     *text = 0;
-    for (int f = 0; f < HRNN_FEATURES; f++) {
+    for (int f = 0; f < features; f++) {
         const size_t used = strlen(text);
         if (!hrnn_has(model, f))
             snprintf(text + used, META_WITHOUT - used, "%s%s", used ? "," : "",
@@ -136,7 +159,7 @@ static void write_metadata(st_writer *w, const hrnn_model *model)
                    {"max_log_lr", (double)model->max_log_lr},
                    {"initial_lr", (double)model->initial_lr},
                    {"attention", hrnn_has(model, HRNN_ATTENTION)}};
-    st_writer_metadata(w, "format", "hrnn-1");
+    st_writer_metadata(w, "format", hrnn_is_2(model) ? "hrnn-2" : "hrnn-1");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         snprintf(number, sizeof number, "%.6g", numbers[i].value);
         if (strtof(number, NULL) != (float)numbers[i].value)
@@ -153,10 +176,11 @@ opt_status meta_save_model(const hrnn_model *model, const char *path, const meta
     if (!w) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", path);
     write_metadata(w, model);
     for (int i = 0; i < n_notes; i++) st_writer_metadata(w, notes[i].key, notes[i].value);
-    for (int r = 0; r < HRNN_ROWS; r++)
+    const int rows = hrnn_row_total(model);
+    for (int r = 0; r < rows; r++)
         st_writer_tensor(w, hrnn_rows[r].name, ST_F32, hrnn_rows[r].dims, hrnn_rows[r].shape);
     opt_status status = st_writer_begin(w, path, 0, error);
-    for (int r = 0; r < HRNN_ROWS && !status; r++)
+    for (int r = 0; r < rows && !status; r++)
         status = st_writer_data(w, hrnn_row_data((hrnn_model *)model, &hrnn_rows[r]),
                                 hrnn_row_count(&hrnn_rows[r]) * sizeof(float), error);
     if (!status) status = st_writer_end(w, error);

@@ -1,14 +1,14 @@
 /* A model as meta-training sees it: a vector of numbers, a random start, and a file with its
- * recipe. What is particular to format=hrnn-1 (names, start values, what a feature switches off) is
+ * recipe. What is particular to hrnn-1 and hrnn-2 (names, start values, what a feature switches off) is
  * here and in hrnn_model.c; the estimators and meta-optimizers only see the vector. */
 #ifndef META_MODEL_H
 #define META_MODEL_H
 
 #include "hrnn_model.h"
 
-enum { META_PARAMS = 8363 };
+enum { META_PARAMS = HRNN_META_PARAMS };
 
-/* The vector: [META_PARAMS], in the order of hrnn_rows. */
+/* The vector: [META_PARAMS], in the order of hrnn_rows; the last ones are 0 and not used in hrnn-1. */
 float *meta_params(hrnn_model *model);
 /* model's vector becomes theta, rounded to float. */
 void meta_set_params(hrnn_model *model, const double *theta);
@@ -16,10 +16,13 @@ void meta_set_params(hrnn_model *model, const double *theta);
 /* used[i] = 1 where a model with these features reads entry i, 0 where it does not. */
 void meta_used_params(unsigned features, unsigned char used[META_PARAMS]);
 
-/* The start values of algorithm.md, drawn from seed, all features on, log learning rates clipped to
+/* The start values of algorithm.md, drawn from seed, all features of hrnn-1 on, log learning rates clipped to
  * [-33, 33]; the weights of the readouts of step and attention have standard deviation
  * readout_scale/√10 (algorithm.md: 0.5). */
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
+
+/* Turns hrnn-1 into hrnn-2 that steps as it does, but for the limit of the learning rate. */
+void meta_add_context(hrnn_model *model);
 
 /* Clears the features in a comma-separated list ("none": no feature); an unknown one is
  * OPT_BAD_OPTION. */
@@ -27,7 +30,7 @@ opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *er
 enum { META_WITHOUT = 200 };
 void meta_print_without(const hrnn_model *model, char text[META_WITHOUT]);
 
-/* Writes the model as format=hrnn-1, atomically, with n_notes more entries of metadata. */
+/* Writes the model in its format, atomically, with n_notes more entries of metadata. */
 typedef struct {
     const char *key, *value;
 } meta_note;

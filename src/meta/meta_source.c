@@ -38,17 +38,18 @@ static int is_first_of_group(unsigned corpus, size_t i)
 static opt_status take_rows(corpus_source *s, unsigned corpus, const char *groups, opt_error *error)
 {
     size_t found = 0; /* characters of the list that groups were found for */
-    s->rows = calloc(corpus_table_rows, sizeof *s->rows);
-    if (!s->rows) return opt_fail(error, OPT_NO_MEMORY, "no memory for corpus %s", s->name);
+    int n = 0;
+    meta_row *rows = calloc(corpus_table_rows, sizeof *rows);
+    if (!rows) return opt_fail(error, OPT_NO_MEMORY, "no memory for corpus %s", s->name);
     for (size_t i = 0; i < corpus_table_rows; i++) {
         const corpus_row *row = &corpus_table[i];
         if (!(row->corpora & corpus) || (groups && !is_listed(groups, row->group))) continue;
-        s->rows[s->source.n++] = (meta_row){row->group, row->name, row->weight, &row->spec};
+        rows[n++] = (meta_row){row->group, row->name, row->weight, &row->spec};
         if (is_first_of_group(corpus, i)) found += strlen(row->group) + 1;
     }
-    s->source.name = s->name;
-    s->source.rows = s->rows;
-    if (!groups || found == strlen(groups) + 1) return OPT_OK;
+    opt_status status = corpus_source_add(s, rows, n, error);
+    free(rows);
+    if (status || !groups || found == strlen(groups) + 1) return status;
     return opt_fail(error, OPT_BAD_OPTION,
                     "corpus %.100s names a group that the corpus does not have", s->name);
 }
@@ -74,26 +75,38 @@ static opt_status load_images(corpus_source *s, const char *folders, opt_error *
     return status;
 }
 
+/* One part of a name: "wide", "wide:bowl,mlp" or "none", which it changes. Says in *images whether
+ * its rows need them. */
+static opt_status take_part(corpus_source *s, char *part, bool *images, opt_error *error)
+{
+    char *groups = strchr(part, ':');
+    if (groups) *groups++ = 0;
+    if (!groups && strcmp(part, "none") == 0) return OPT_OK;
+    const unsigned corpus = corpus_find(part, error);
+    if (!corpus) return OPT_BAD_OPTION;
+    if (corpus_needs_images(corpus)) *images = true;
+    return take_rows(s, corpus, groups, error);
+}
+
 corpus_source *corpus_source_open(const char *name, const char *folders, opt_error *error)
 {
     corpus_source *s = calloc(1, sizeof *s);
-    char *groups = NULL;
+    bool images = false;
     if (s) s->name = strdup(name);
-    char *plain = strdup(name);
-    if (!s || !s->name || !plain) {
+    char *parts = strdup(name), *rest = parts;
+    if (!s || !s->name || !parts) {
         opt_fail(error, OPT_NO_MEMORY, "no memory for corpus %.60s", name);
         goto fail;
     }
-    if ((groups = strchr(plain, ':'))) *groups++ = 0;
-    const int none = !groups && strcmp(plain, "none") == 0;
-    const unsigned corpus = none ? 0 : corpus_find(plain, error);
-    if ((!corpus && !none) || take_rows(s, corpus, groups, error)) goto fail;
+    s->source.name = s->name;
     s->source.images = &s->images;
-    if (corpus_needs_images(corpus) && load_images(s, folders, error)) goto fail;
-    free(plain);
+    for (char *part; (part = strsep(&rest, "+"));)
+        if (take_part(s, part, &images, error)) goto fail;
+    if (images && load_images(s, folders, error)) goto fail;
+    free(parts);
     return s;
 fail:
-    free(plain);
+    free(parts);
     corpus_source_close(s);
     return NULL;
 }

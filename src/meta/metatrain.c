@@ -32,6 +32,7 @@ uint64_t metatrain_steps(const metatrain *m)
 
 void metatrain_take_start(metatrain_options *options, const hrnn_model *start)
 {
+    if (!metatrain_was_given(options, "format")) options->format = hrnn_is_2(start);
     if (!metatrain_was_given(options, "without")) meta_print_without(start, options->without);
     if (!metatrain_was_given(options, "min-log-lr"))
         options->min_log_lr = (double)start->min_log_lr;
@@ -48,10 +49,12 @@ static opt_status make_model(metatrain *m, const hrnn_model *start, opt_error *e
     const metatrain_options *o = &m->options;
     if (start) {
         m->model = *start;
-        m->model.features = (1u << HRNN_FEATURES) - 1;
+        m->model.features |= HRNN_FULL;
     } else {
         meta_random_model(&m->model, (uint64_t)o->seed, o->readout_scale);
     }
+    if (o->format == METATRAIN_HRNN_2 && !hrnn_is_2(&m->model)) meta_add_context(&m->model);
+    if (o->format == METATRAIN_HRNN_1) m->model.features &= HRNN_FULL;
     m->model.min_log_lr = (float)o->min_log_lr;
     m->model.max_log_lr = (float)o->max_log_lr;
     m->model.initial_lr = (float)o->initial_lr;

@@ -9,6 +9,7 @@
 static const char *const losses[] = {"batch", "full", NULL};
 static const char *const estimators[] = {"es", "pes", "nres", "bptt", NULL};
 static const char *const optimizers[] = {"adam", "rmsprop", NULL};
+static const char *const formats[] = {"hrnn-1", "hrnn-2", NULL};
 static const char *const schedules[] = {"constant", "cosine", NULL};
 
 #define AT(field) offsetof(metatrain_options, field)
@@ -22,7 +23,7 @@ static const char *const schedules[] = {"constant", "cosine", NULL};
 
 const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"corpus", "NAME", TEXT(corpus), "wide", 0, SIZE(corpus), NULL, 0,
-     "Problems to train on: paper, paper-all or wide, or some groups of one, wide:quadratic,..."},
+     "Problems to train on: paper, paper-all or wide, some groups of one, wide:quadratic,..., or several, wide+paper"},
     {"images", "DIR,...", TEXT(images), "/usr/share/datasets/fashion-mnist", 0, SIZE(images), NULL,
      0, "Folders of images in idx files (train-images-idx3-ubyte...)"},
     {"cfg", "FILE", LIST(cfg), "", 0, SIZE(cfg), NULL, 0,
@@ -76,6 +77,8 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"clip-entry", "C", NUMBER(clip_entry), "-1", -1, 1e30, NULL, 0,
      "Clip of each entry of the gradient (0: none; -1: adam none, rmsprop 1e4)"},
     {"clip-norm", "C", NUMBER(clip_norm), "0", 0, 1e30, NULL, 0, "Clip of its norm (0: none)"},
+    {"format", "hrnn-1|hrnn-2", CHOICE(format), "hrnn-2", 0, 0, formats, 0,
+     "Of the model; hrnn-2 has a context of each tensor and a limit of its learning rate"},
     {"without", "LIST", TEXT(without), "attention", 0, SIZE(without), NULL, 0,
      "Features of the model that are switched off; \"none\": all are on"},
     {"min-log-lr", "L", NUMBER(min_log_lr), "-33", -88, 88, NULL, 0,
@@ -218,6 +221,9 @@ opt_status metatrain_check(const metatrain_options *options, opt_error *error)
                         "-eps and -relative-eps are both 0, expected one above");
     if (options->schedule == 1 && options->outer_steps == 0)
         return opt_fail(error, OPT_BAD_OPTION, "-schedule cosine needs -outer-steps, its length");
+    if (options->estimator == METATRAIN_BPTT && options->format != METATRAIN_HRNN_1)
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "-estimator bptt needs -format hrnn-1: hrnn-2 has no adjoint");
     if (options->min_log_lr >= options->max_log_lr)
         return opt_fail(error, OPT_BAD_OPTION,
                         "-min-log-lr is %g, expected less than -max-log-lr, %g",

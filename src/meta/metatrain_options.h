@@ -7,6 +7,7 @@
 #include "population.h"
 
 enum { METATRAIN_BPTT = 3 };
+enum { METATRAIN_HRNN_1, METATRAIN_HRNN_2 };
 
 typedef struct {
     /* --- problems and episodes --- */
@@ -25,6 +26,7 @@ typedef struct {
     int schedule; /* 0 constant, 1 cosine */
     double final, clip_entry, clip_norm;
     /* --- model --- */
+    int format; /* METATRAIN_HRNN_1, METATRAIN_HRNN_2 */
     char without[200];
     double min_log_lr, max_log_lr, initial_lr, readout_scale;
     /* --- the run: may differ on a resume --- */
@@ -49,7 +51,7 @@ typedef struct {
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 40 };
+enum { METATRAIN_OPTIONS = 41 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);
