@@ -34,7 +34,7 @@ grep -qE '^28: -?[0-9.]+, .* of [0-9]+ diverged, .* steps/s, 0:00:00 left \| ' o
 
 # --- the recipe ---
 "$info" pes-1.safetensors >out
-for text in 'outer_steps   30' "corpus        $corpus" 'seed          1' 'format        hrnn-1' \
+for text in 'outer_steps   30' "corpus        $corpus" 'seed          1' 'format        hrnn-2' \
     "-corpus \"$corpus\" " ' -estimator pes ' ' -episode 10:120 '; do
     grep -qF -e "$text" out || wrong "model-info does not say \"$text\""
 done
@@ -102,6 +102,8 @@ refused 'a range the wrong way' '-episode is "9:3"' -episode 9:3 -out a.safetens
 refused 'half a pair' '-pairs is "1.5", expected a whole number' -pairs 1.5 -out a.safetensors
 refused 'an unknown estimator' '-estimator is "sgd", expected es|pes|nres|bptt' -estimator sgd -out a.safetensors
 refused 'an endless cosine' '-schedule cosine needs -outer-steps' -corpus paper:bowl -schedule cosine -out a.safetensors
+refused 'an adjoint of hrnn-2' '-estimator bptt needs -format hrnn-1' -corpus paper:bowl -estimator bptt \
+    -format hrnn-2 -out a.safetensors
 refused 'an unknown feature' '-without names "luck"' -corpus paper:bowl -without luck -out a.safetensors
 refused 'another corpus on a resume' '-corpus cannot change' -resume es-1.safetensors -corpus wide
 refused 'a resume of nothing' 'nothing.safetensors.checkpoint' -resume nothing.safetensors

@@ -19,7 +19,7 @@ typedef struct {
 
 typedef struct {
     const hrnn_model *model;
-    int n, first;
+    int n, first, steps;
     int replay_clip; /* add the recorded clips instead: derivatives pass straight through */
     reference_tensor *tensors;
     double global[20];
@@ -90,13 +90,29 @@ static inline void ref_inputs(const reference *r, const double *h, double g, dou
     x[11] = hrnn_has(p, HRNN_RELATIVE_LR) ? relative_lr : 0;
 }
 
-static inline double ref_clip(const reference *r, reference_tensor *t, size_t i, double raw)
+static inline double ref_clip(const reference *r, reference_tensor *t, size_t i, double raw,
+                              double max_log_lr)
 {
     if (r->replay_clip) return raw + t->clip[i];
-    const double clipped = fmin(fmax(raw, (double)r->model->min_log_lr),
-                                (double)r->model->max_log_lr);
+    const double clipped = fmin(fmax(raw, (double)r->model->min_log_lr), max_log_lr);
     if (t->clip) t->clip[i] = clipped - raw;
     return clipped;
+}
+
+/* hrnn-2: the context's inputs; returns the log of the tensor's size. */
+static inline double ref_context(const reference *r, const reference_tensor *t, double *context)
+{
+    double log_lr = 0, square = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        log_lr += t->log_lr[i] / (double)t->n;
+        square += t->phi[i] * t->phi[i] / (double)t->n;
+    }
+    const double log_size = log(sqrt(square + 1e-4));
+    const double inputs[3] = {(log_lr - log_size) / 4 + 1, (log_lr - log(1e-3)) / 4,
+                              log(1.0 + r->steps) / 8 - 0.5};
+    for (int i = 0; i < 3; i++)
+        context[i] = hrnn_has(r->model, (hrnn_feature)(HRNN_RATE_TO_SIZE + i)) ? inputs[i] : 0;
+    return log_size;
 }
 
 /* All of one tensor's step but the global RNN; grad are finite gradients of the mean loss. */
@@ -106,7 +122,14 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
     const hrnn_model *p = r->model;
     double injected[30] = {0}, tensor_bias[60] = {0}, mean[22] = {0}, sum_d = 0, sum_q = 0;
     double *d = calloc(t->n, sizeof *d), *q = calloc(t->n, sizeof *q);
-    double *hat = calloc(t->n, sizeof *hat);
+    double *hat = calloc(t->n, sizeof *hat), context[3];
+    const double log_size = ref_context(r, t, context);
+    double max_log_lr = (double)p->max_log_lr;
+    if (hrnn_has(p, HRNN_LR_LIMIT))
+        max_log_lr = fmax(fmin(4 * ((double)p->lr_limit[0] - 1) + log_size, max_log_lr),
+                          (double)p->min_log_lr);
+    ref_product(injected, context, p->param_from_context_weight, 3, 30);
+    ref_product(tensor_bias, context, p->tensor_from_context_weight, 3, 60);
     if (hrnn_has(p, HRNN_TENSOR_RNN))
         ref_add_affine(injected, t->z, p->param_from_tensor_weight, p->param_from_tensor_bias, 20, 30);
     if (hrnn_has(p, HRNN_GLOBAL_RNN)) {
@@ -132,7 +155,8 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
         if (hrnn_has(p, HRNN_DYNAMIC_LR)) {
             const double gamma = ref_sigmoid((double)p->momentum_logit[0]);
             hat[i] += ref_dot(h, p->log_lr_weight, 10) + (double)p->log_lr_bias[0];
-            hat[i] = ref_clip(r, t, i, hat[i]);
+            hat[i] += ref_dot(context, p->log_lr_from_context_weight, 3);
+            hat[i] = ref_clip(r, t, i, hat[i], max_log_lr);
             t->log_lr[i] = gamma * t->log_lr[i] + (1 - gamma) * hat[i];
         }
     }
@@ -169,6 +193,7 @@ static inline void reference_step(reference *r, double *const *grad, double rati
             r->model->global_gates_bias, r->model->global_candidate_weight,
             r->model->global_candidate_bias);
     r->first = 0;
+    r->steps++;
 }
 
 #endif

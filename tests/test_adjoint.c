@@ -12,7 +12,7 @@
 #include "rule_hrnn.h"
 
 enum { MOST_TENSORS = 6 };
-static const unsigned all = (1u << HRNN_FEATURES) - 1;
+static const unsigned all = (1u << HRNN_FEATURES_1) - 1;
 
 /* --- the problem: f(x) = 0.1 + Σ s_i·(√(1 + r_i²) - 1), r_i = x_i - x_{i+1}/2 - b_i; a mini-batch
  * has its own b --- */
@@ -394,13 +394,13 @@ static void test_features(void **state)
 {
     (void)state;
     for (int attention = 0; attention < 2; attention++)
-        for (int f = HRNN_ATTENTION; f <= HRNN_FEATURES; f++) {
+        for (int f = HRNN_ATTENTION; f <= HRNN_FEATURES_1; f++) {
             char name[64];
             unsigned features = attention ? all : all & ~(1u << HRNN_ATTENTION);
-            if (f > HRNN_ATTENTION && f < HRNN_FEATURES) features &= ~(1u << f);
-            if (f == HRNN_FEATURES) features = (unsigned)attention << HRNN_ATTENTION;
+            if (f > HRNN_ATTENTION && f < HRNN_FEATURES_1) features &= ~(1u << f);
+            if (f == HRNN_FEATURES_1) features = (unsigned)attention << HRNN_ATTENTION;
             snprintf(name, sizeof name, "%sattention, without %s", attention ? "" : "no ",
-                     f == HRNN_FEATURES    ? "the others"
+                     f == HRNN_FEATURES_1    ? "the others"
                      : f == HRNN_ATTENTION ? "nothing"
                                            : hrnn_feature_name((hrnn_feature)f));
             const unroll_case c = {.name = name, .features = features, .n = 3, .sizes = {5, 1, 18},
@@ -437,9 +437,9 @@ static void test_settings(void **state)
 
 /* --- what must be equal to the bit --- */
 
-static const unroll_case large = {"large", (1u << HRNN_FEATURES) - 1, 4, {4200, 40, 9001, 3},
+static const unroll_case large = {"large", (1u << HRNN_FEATURES_1) - 1, 4, {4200, 40, 9001, 3},
                                   7, 0, 1, 0, 0, 0, 0, 0};
-static const unroll_case small = {"small", (1u << HRNN_FEATURES) - 1, 3, {5, 1, 18},
+static const unroll_case small = {"small", (1u << HRNN_FEATURES_1) - 1, 3, {5, 1, 18},
                                   9, 0, 1, 0, 0, 0, 0, 0};
 
 static void test_threads(void **state)

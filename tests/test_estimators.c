@@ -312,8 +312,14 @@ static void test_divergence(void **state)
 static void test_packing(void **state)
 {
     (void)state;
-    for (int attention = 0; attention < 2; attention++) {
-        hrnn_model model = make_model(attention), other = model;
+    for (int kind = 0; kind < 3; kind++) { /* without attention, with it, hrnn-2 */
+        hrnn_model model = make_model(kind == 1);
+        if (kind == 2) {
+            meta_add_context(&model);
+            for (int i = HRNN_1_PARAMS; i < META_PARAMS - 1; i++)
+                meta_params(&model)[i] = i % 2 ? 0.05f : -0.1f;
+        }
+        hrnn_model other = model;
         other.step_offset[0] -= 0.1f;
         episode *e[2];
         episode_result r[2];
@@ -491,7 +497,7 @@ static void test_threads(void **state)
         const hrnn_model model = make_model(0);
         for (int i = 0; i < META_PARAMS; i++)
             moved += theta[0][i] != (double)meta_params((hrnn_model *)&model)[i];
-        const int without_attention = META_PARAMS - HRNN_H0 - HRNN_SCALES;
+        const int without_attention = HRNN_1_PARAMS - HRNN_H0 - HRNN_SCALES;
         if (kind <= ES_NRES)
             assert_int_equal(moved, without_attention);
         else

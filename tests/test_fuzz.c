@@ -175,6 +175,7 @@ static void mutate_metadata(cJSON *metadata)
                                          "attention",
                                          "opt-state-1",
                                          "hrnn-1",
+                                         "hrnn-2",
                                          "a,,b",
                                          "x\ny",
                                          "0x10",

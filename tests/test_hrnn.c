@@ -31,7 +31,8 @@ static hrnn_model random_model(unsigned features)
 {
     hrnn_model model = {.min_log_lr = -9, .max_log_lr = -2, .initial_lr = 1e-3f,
                         .features = features};
-    for (int r = 0; r < HRNN_ROWS; r++)
+    const int rows = hrnn_row_total(&model);
+    for (int r = 0; r < rows; r++)
         for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
             hrnn_row_data(&model, &hrnn_rows[r])[i] = 0.4f * uniform();
     model.input_decay_bias[0] += 2;
@@ -176,6 +177,7 @@ static void test_features(void **state)
 {
     (void)state;
     check_features(all, "everything");
+    check_features(HRNN_FULL, "hrnn-1");
     check_features(0, "nothing");
     for (int f = 0; f < HRNN_FEATURES; f++)
         check_features(all & ~(1u << f), hrnn_feature_name((hrnn_feature)f));

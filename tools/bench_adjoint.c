@@ -174,7 +174,7 @@ int main(int argc, char **argv)
     const struct argp argp = {options, parse, NULL, "Times the adjoint of the hrnn.", 0, 0, 0};
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     omp_set_num_threads(1);
-    const unsigned all = (1u << HRNN_FEATURES) - 1;
+    const unsigned all = (1u << HRNN_FEATURES_1) - 1;
     printf("vectors of %d floats; ns (of processor time) and bytes are a parameter and step; one "
            "thread\n", LANES);
     printf("%-18s %-12s %7s %9s %9s %9s %9s %12s %9s\n", "parameters", "model", "step", "recorded",

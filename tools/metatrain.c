@@ -383,7 +383,7 @@ static metatrain *open_run(arguments *a, corpus_source **source, darknet_tasks *
         status = take_options(a, error);
     else if (a->start && !(start = load_start(a->start, note, error)))
         status = OPT_NO_FILE;
-    if (start) metatrain_take_start(&a->options, start);
+    if (!status && !a->resume) metatrain_take_start(&a->options, start);
     if (!status) status = open_source(a, source, tasks, error);
     status = comm_agree(c, status, error);
     if (!status && a->resume)

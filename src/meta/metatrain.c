@@ -32,7 +32,9 @@ uint64_t metatrain_steps(const metatrain *m)
 
 void metatrain_take_start(metatrain_options *options, const hrnn_model *start)
 {
-    if (!metatrain_was_given(options, "format")) options->format = hrnn_is_2(start);
+    if (!metatrain_was_given(options, "format"))
+        options->format = start ? hrnn_is_2(start) : options->estimator != METATRAIN_BPTT;
+    if (!start) return;
     if (!metatrain_was_given(options, "without")) meta_print_without(start, options->without);
     if (!metatrain_was_given(options, "min-log-lr"))
         options->min_log_lr = (double)start->min_log_lr;

@@ -19,7 +19,7 @@ typedef struct {
     /* --- estimator --- */
     int estimator; /* es_kind, or METATRAIN_BPTT */
     double second_derivatives, unrolls, unroll_tail;
-    double pairs, sigma, truncation, seed;
+    double pairs, sigma, clip_pair, truncation, seed;
     /* --- meta-optimizer --- */
     int optimizer; /* META_ADAM, META_RMSPROP */
     double rate, beta1, beta2, weight_decay, warm_up;
@@ -51,7 +51,7 @@ typedef struct {
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 41 };
+enum { METATRAIN_OPTIONS = 42 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);

@@ -304,6 +304,18 @@ static opt_status run_units(population *p, uint64_t step, const double *theta, o
     return failed;
 }
 
+/* What the estimator sees of a pair's losses: their difference, clipped, so that a pair of which one
+ * side diverged counts as much as another one. */
+static void take_pair(population *p, int pair, const double loss[2])
+{
+    const double half = (loss[0] - loss[1]) / 2, limit = p->options.clip_pair / 2;
+    p->plus[pair] = loss[0];
+    p->minus[pair] = loss[1];
+    if (limit <= 0 || !(fabs(half) > limit)) return;
+    p->plus[pair] = half > 0 ? limit : -limit;
+    p->minus[pair] = -p->plus[pair];
+}
+
 /* From the words of all ranks to results, and to whether a pair starts anew: when its episode is
  * done, and when both sides are dead (what is left of it is known and equal). */
 static void take_results(population *p)
@@ -328,8 +340,7 @@ static void take_results(population *p)
             }
         pair->starts = dead || r->done[0];
         if (p->bptt) pair->steps--;
-        p->plus[i] = r->loss[0];
-        p->minus[i] = r->loss[1];
+        take_pair(p, i, r->loss);
     }
 }
 

@@ -31,6 +31,7 @@ typedef struct {
                            mean */
     int pairs;
     double sigma;
+    double clip_pair; /* > 0: the losses of a pair count as at most this far apart */
     uint64_t seed;
     uint64_t steps[2];   /* of an episode: log-uniform within */
     uint64_t truncation; /* steps an outer step (PES, NRES) */
