@@ -43,13 +43,13 @@ fail() {
 }
 
 [ -x "$build/metatrain" ] || fail "$build/metatrain is missing: run make first"
-[ -n "${IMAGES:-}" ] || BUILD=$build tools/get-data.sh fashion-mnist "$images" idx >&2
 names=(all)
 for name in "$@"; do [ "$name" = all ] || names+=("$name"); done
 [ $# -gt 0 ] || mapfile -t names < <(awk 'NF { print $1 }' <<<"$models")
 for name in "${names[@]}"; do
     grep -q "^$name " <<<"$models" || fail "no model $name; there are$(awk 'NF { printf " %s", $1 }' <<<"$models")"
 done
+[ -n "${IMAGES:-}" ] || BUILD=$build tools/get-data.sh fashion-mnist "$images" idx >&2
 mkdir -p "$out"
 done_steps() { "$build/model-info" "$1" 2>/dev/null | awk '$1 == "outer_steps" { print $2 }'; }
 
