@@ -2,6 +2,9 @@
 # Judges an hrnn model on the networks of the evaluation, against tuned baselines that are kept.
 #   tools/judge.sh MODEL.safetensors [NETWORK...]   trains with the model, prints a table; default: the networks
 #                                                   that have baselines
+#   tools/judge.sh starts MODEL [NETWORK...]        trains from each of RATES instead, and prints the losses and which
+#                                                   runs diverged; default: all networks but cifar-resnet20
+#   RATES=1e-6,1e-5,1e-4,1e-3,1e-2
 #   tools/judge.sh baselines [NETWORK...]           measures sgd, adam and rmsprop over the whole grid
 #                                                   and keeps their results in cfg/baselines
 #   BATCHES=1000    of a run
@@ -9,12 +12,15 @@
 #   BASELINES=cfg/baselines   where they are kept
 #   BUILD=build     reports go to BUILD/judge/NAME/NETWORK-BATCHES, and an interrupted one goes on
 set -euo pipefail
+starts=0
+[ "${1:-}" != starts ] || { starts=1; shift; }
 [ ! -f "${1:-}" ] || set -- "$(realpath "$1")" "${@:2}"
 cd "$(dirname "$0")/.."
 
 build=${BUILD:-build}
 batches=${BATCHES:-1000}
 seeds=${SEEDS:-3}
+rates=${RATES:-1e-6,1e-5,1e-4,1e-3,1e-2}
 baselines=${BASELINES:-cfg/baselines}
 # name, cfg, data; the corpus of meta-training holds none of them at its own size
 networks="
@@ -36,7 +42,7 @@ fail() {
     exit 1
 }
 
-[ $# -gt 0 ] || fail "usage: judge.sh MODEL.safetensors|baselines [NETWORK...]"
+[ $# -gt 0 ] || fail "usage: judge.sh [starts] MODEL.safetensors|baselines [NETWORK...]"
 what=$1
 shift
 for number in "$batches" "$seeds"; do
@@ -80,9 +86,37 @@ row() {
                   number(held[label]), number(held["adam"]), diverged[label] }' "$2"
 }
 
+# The losses of a report by starting rate, each the mean over seeds, and the highest over the lowest.
+starts_row() {
+    awk -F, -v name="$1" -v rates="$rates" '
+        FNR == 1 { for (i = 1; i <= NF; ++i) column[$i] = i; next }
+        { ++runs; rate = $column["rate"] + 0; sum[rate] += $column["loss"]; ++n[rate]
+          if ($column["outcome"] == "diverged") { ++diverged; dead[rate] = 1 } }
+        END { printf "%-21s", name
+              count = split(rates, list, ",")
+              for (i = 1; i <= count; ++i) {
+                  rate = list[i] + 0
+                  if (dead[rate] || !n[rate]) { printf " %9s", "diverged"; continue }
+                  mean = sum[rate] / n[rate]
+                  if (!low || mean < low) low = mean
+                  if (mean > high) high = mean
+                  printf " %9.4f", mean }
+              printf " %8s %9s\n", low ? sprintf("%.3f", high / low) : "-", diverged + 0 "/" runs }' "$2"
+}
+
 report=$build/judge/$label
 mkdir -p "$report"
-if [ "$label" != baselines ]; then
+if [ $starts = 1 ]; then
+    [ "$label" != baselines ] || fail "baselines have no starting rates"
+    table=$report/starts-$batches.txt
+    [ $# -gt 0 ] || networks=$(grep -v '^cifar-resnet20 ' <<<"$networks")
+    {
+        echo "$what: training loss over the last tenth of $batches batches by starting rate, mean of $seeds seeds"
+        printf '%-21s' network
+        printf ' %9s' ${rates//,/ } high/low diverged
+        echo
+    } | tee "$table"
+elif [ "$label" != baselines ]; then
     table=$report/table-$batches.txt
     {
         echo "$what: training loss over the last tenth of $batches batches, mean of $seeds seeds"
@@ -97,7 +131,11 @@ while read -r name cfg data; do
     fi
     kept=$baselines/$name-$batches
     out=$report/$name-$batches
-    if [ "$label" = baselines ]; then
+    if [ $starts = 1 ]; then
+        out=$report/starts-$name-$batches
+        compare_on "$cfg" "$data" "$out" -optimizers "$label=$what" -rates "$label=$rates"
+        starts_row "$name" "$out/runs.csv" | tee -a "$table"
+    elif [ "$label" = baselines ]; then
         compare_on "$cfg" "$data" "$out" -optimizers sgd,adam,rmsprop ${SCAN_SEEDS:+-scan-seeds "$SCAN_SEEDS"}
         mkdir -p "$kept"
         cp "$out/runs.csv" "$out/curves.csv" "$kept"
