@@ -50,7 +50,8 @@ for name in "${names[@]}"; do
     grep -q "^$name " <<<"$models" || fail "no model $name; there are$(awk 'NF { printf " %s", $1 }' <<<"$models")"
 done
 [ -n "${IMAGES:-}" ] || BUILD=$build tools/get-data.sh fashion-mnist "$images" idx >&2
-mkdir -p "$out"
+logs=$build/ablations
+mkdir -p "$out" "$logs"
 done_steps() { "$build/model-info" "$1" 2>/dev/null | awk '$1 == "outer_steps" { print $2 }'; }
 
 for name in "${names[@]}"; do
@@ -60,8 +61,8 @@ for name in "${names[@]}"; do
         -without "$(awk -v name="$name" '$1 == name { print $2 }' <<<"$models")" -format hrnn-2 -out "$model")
     [ ! -e "$model.checkpoint" ] || how=(-resume "$model")
     echo "ablations: $name" >&2
-    "$build/metatrain" "${how[@]}" -outer-steps "$steps" -log-every 10 >"$out/$name.log" ||
-        fail "$name: $(tail -n 1 "$out/$name.log")"
+    "$build/metatrain" "${how[@]}" -outer-steps "$steps" -log-every 10 >"$logs/$name.log" ||
+        fail "$name: $(tail -n 1 "$logs/$name.log")"
     rm -f "$model.checkpoint"
 done
 

@@ -53,7 +53,7 @@ typedef problem *problem_family(const problem_spec *spec, uint64_t seed, const i
 
 typedef enum { SCALE_ALL, SCALE_TENSOR, SCALE_PARAMETER } scale_mode;
 typedef enum { ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_COUNT } activation;
-typedef enum { NETWORK_MLP, NETWORK_CONV, NETWORK_RESIDUAL } network_kind;
+typedef enum { NETWORK_MLP, NETWORK_CONV, NETWORK_RESIDUAL, NETWORK_SIGMOID } network_kind;
 enum { MAX_HIDDEN = 6 };
 
 /* One row: only the fields that its family reads are set. */

@@ -95,6 +95,27 @@ static void draw_residual(random_stream *stream, net_spec *n)
     if (draw_flag(stream, 0.5)) add_layer(n, (net_layer){.kind = NET_POOL});
 }
 
+/* 2 or 3 convolutions and a dense layer, or 2 to 4 dense ones, all sigmoid and not normalised: whose
+ * gradients vanish at first, and the loss stays for long at what guessing gives. */
+static void draw_sigmoid(random_stream *stream, net_spec *n)
+{
+    const int convolutions = draw_flag(stream, 0.5) ? 2 + (int)draw_below(stream, 2) : 0;
+    const int dense = convolutions ? (int)draw_below(stream, 2) : 2 + (int)draw_below(stream, 3);
+    int side = n->height;
+    for (int i = 0; i < convolutions; i++) {
+        const int stride = side > 2 && (i == 0 || draw_flag(stream, 0.5)) ? 2 : 1;
+        side = (side + stride - 1) / stride;
+        add_layer(n, (net_layer){.kind = NET_CONV,
+                                 .act = ACT_SIGMOID,
+                                 .stride = stride,
+                                 .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)});
+    }
+    for (int i = 0; i < dense; i++)
+        add_layer(n, (net_layer){.kind = NET_DENSE,
+                                 .act = ACT_SIGMOID,
+                                 .channels = draw_size(stream, MIN_UNITS, MAX_UNITS)});
+}
+
 static void draw_network(random_stream *stream, const problem_spec *spec, task *t)
 {
     t->net = (net_spec){.channels = 1, .height = spec->side, .width = spec->side};
@@ -102,6 +123,7 @@ static void draw_network(random_stream *stream, const problem_spec *spec, task *
     case NETWORK_MLP: draw_mlp(stream, &t->net); break;
     case NETWORK_CONV: draw_conv(stream, &t->net); break;
     case NETWORK_RESIDUAL: draw_residual(stream, &t->net); break;
+    case NETWORK_SIGMOID: draw_sigmoid(stream, &t->net); break;
     }
     add_layer(&t->net, (net_layer){.kind = NET_DENSE, .channels = t->classes});
 }
