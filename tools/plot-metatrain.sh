@@ -2,7 +2,7 @@
 # Draws the progress of meta-trainings from their CSV files into a PNG.
 #   tools/plot-metatrain.sh [-o FILE.png] [-t TITLE] [-x step|hours] [NAME=]FILE.csv...
 # One file: the smoothed meta-loss, over that of each row in a light tone, and a thin curve for each family of
-# problems. Several: the smoothed meta-loss of each. Below, the part of the episodes that diverged. Lines
+# problems, dashed where colours come again. Several: the smoothed meta-loss of each. Below, the part of the episodes that diverged. Lines
 # that do not start with a number are skipped.
 set -euo pipefail
 
@@ -49,7 +49,7 @@ for curve in "$@"; do
         while IFS= read -r one; do
             family=$((family + 1))
             curves+="'$work/$k.csv' using $column:$family with lines lw 1.3 "
-            curves+="lc rgb '#${colours[(family - 10) % ${#colours[@]}]}' title \"${one//[\"\\]/}\", "
+            curves+="lc rgb '#${colours[(family - 10) % ${#colours[@]}]}' dt $((1 + (family - 11) / ${#colours[@]})) title \"${one//[\"\\]/}\", "
         done < <(head -n 1 "$file" | grep -o '"[^"]*"' | tr -d '"')
     fi
     curves+="'$work/$k.csv' using $column:4 with lines lw 3 lc rgb '#$colour' title \"$name\", "
