@@ -46,7 +46,7 @@ found=$(awk '/^fashion-mlp-relu/ { print $2, $3, $5, $6, $7 }' out)
 
 # Starting rates: their losses, and the highest over the lowest.
 RATES=1e-6,1e-2 "$judge" starts mine.safetensors fashion-mlp-relu >out 2>err || wrong "starts: $(tail -n 1 err)"
-expected=$(awk -F, 'NR > 1 { print $13 }' own/judge/mine/starts-fashion-mlp-relu-20/runs.csv |
+expected=$(awk -F, 'NR > 1 { print $8, $13 }' own/judge/mine/starts-fashion-mlp-relu-20/runs.csv | sort -g | cut -d' ' -f2 |
     awk '{ x[NR] = $1 } END { ratio = x[1] / x[2]; if (ratio < 1) ratio = 1 / ratio; printf "%.4f %.4f %.3f 0/2", x[1], x[2], ratio }')
 found=$(awk '/^fashion-mlp-relu/ { print $2, $3, $4, $5 }' out)
 [ "$found" = "$expected" ] || wrong "the starts are $found, expected $expected"
