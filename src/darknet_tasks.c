@@ -7,6 +7,7 @@
 #endif
 
 #include "darknet_problem.h"
+#include "meta/metatrain_options.h"
 
 struct darknet_tasks {
     int n;
@@ -32,13 +33,6 @@ static char *next_name(const char **list)
     return name;
 }
 
-static int count_names(const char *list)
-{
-    int n = *list != 0;
-    for (; *list; list++) n += *list == ',';
-    return n;
-}
-
 static opt_status open_next(darknet_tasks *t, const char **cfgs, const char **data, int networks,
                             opt_error *error)
 {
@@ -58,7 +52,7 @@ static opt_status open_next(darknet_tasks *t, const char **cfgs, const char **da
 opt_status darknet_tasks_add(darknet_tasks **tasks, const char *cfgs, const char *data,
                              int networks, corpus_source *source, opt_error *error)
 {
-    const size_t n = (size_t)count_names(cfgs);
+    const size_t n = (size_t)metatrain_count(cfgs);
     darknet_tasks *t = *tasks = calloc(1, sizeof *t);
     if (t) t->task = calloc(n + 1, sizeof(*t->task));
     if (t) t->rows = calloc(n + 1, sizeof *t->rows);

@@ -73,9 +73,6 @@ struct hrnn_adjoint {
     transposed_weights transposed;
 };
 
-_Static_assert(offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
-               "the meta-parameters lead the model");
-
 /* The meta-gradient of a field of the model. */
 #define GRADIENT(a, field) ((a)->gradient + offsetof(hrnn_model, field) / sizeof(float))
 

@@ -83,25 +83,38 @@ int hrnn_row_total(const hrnn_model *model)
     return hrnn_is_2(model) ? HRNN_ROWS : HRNN_1_ROWS;
 }
 
-/* Clears the bits of the comma-separated names; an unknown name is an error. */
-static opt_status read_without(const char *list, unsigned *features, const char *path,
-                               opt_error *error)
+int hrnn_feature_total(const hrnn_model *model)
 {
-    const int known = *features & HRNN_2_FEATURES ? HRNN_FEATURES : HRNN_FEATURES_1;
-    while (list && *list) {
-        size_t length = strcspn(list, ",");
+    return hrnn_is_2(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
+}
+
+const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length)
+{
+    const int known = hrnn_feature_total(model);
+    while (*list) {
+        const size_t n = strcspn(list, ",");
         int f = 0;
-        while (f < known && (strlen(feature_names[f]) != length ||
-                                     strncmp(feature_names[f], list, length) != 0))
+        while (f < known &&
+               (strlen(feature_names[f]) != n || strncmp(feature_names[f], list, n) != 0))
             f++;
-        if (f == known)
-            return opt_fail(error, OPT_BAD_FILE, "%s: metadata \"without\" names \"%.*s\", which is "
-                            "not a feature of %s", path, (int)(length > 40 ? 40 : length), list,
-                            known == HRNN_FEATURES ? "hrnn-2" : "hrnn-1");
-        *features &= ~(1u << f);
-        list += length + (list[length] == ',');
+        *length = (int)n;
+        if (f == known) return list;
+        model->features &= ~(1u << f);
+        list += n + (list[n] == ',');
     }
-    return OPT_OK;
+    return NULL;
+}
+
+static opt_status read_without(const st_file *file, hrnn_model *model, opt_error *error)
+{
+    int length;
+    const char *list = st_metadata(file, "without");
+    const char *format = hrnn_is_2(model) ? "hrnn-2" : "hrnn-1";
+    const char *unknown = list ? hrnn_switch_off(model, list, &length) : NULL;
+    if (!unknown) return OPT_OK;
+    return opt_fail(error, OPT_BAD_FILE,
+                    "%s: metadata \"without\" names \"%.*s\", which is not a feature of %s",
+                    st_path(file), length > 40 ? 40 : length, unknown, format);
 }
 
 static int format_is(const st_file *file, const char *name)
@@ -127,7 +140,7 @@ static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_erro
     model->initial_lr = (float)initial;
     model->features = format_is(file, "hrnn-2") ? HRNN_FULL | HRNN_2_FEATURES : HRNN_FULL;
     if (attention == 0) model->features &= ~(1u << HRNN_ATTENTION);
-    return read_without(st_metadata(file, "without"), &model->features, st_path(file), error);
+    return read_without(file, model, error);
 }
 
 static opt_status read_row(const st_file *file, const char *prefix, const hrnn_row *row,

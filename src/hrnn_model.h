@@ -4,6 +4,8 @@
 #ifndef HRNN_MODEL_H
 #define HRNN_MODEL_H
 
+#include <stddef.h>
+
 #include "safetensors.h"
 
 enum {
@@ -15,7 +17,7 @@ enum {
     HRNN_FAN = HRNN_INPUTS + HRNN_H0,          /* inputs and state of the parameter RNN */
     HRNN_TENSOR_FAN = HRNN_FAN + HRNN_H1,      /* inputs and state of the tensor RNN */
     HRNN_GLOBAL_FAN = HRNN_H1 + HRNN_H2,       /* inputs and state of the global RNN */
-    HRNN_CONTEXT = 3,          /* numbers of a tensor's context: see hrnn_context.h */
+    HRNN_CONTEXT = 3,          /* numbers of a tensor's context: see hrnn_step.h */
 };
 
 /* Features that a model may be trained without ("without" in its metadata); bit = 1 << value. */
@@ -77,7 +79,6 @@ enum {
     HRNN_FULL = (1 << HRNN_FEATURES_1) - 1, /* all of hrnn-1 */
     HRNN_FULL_NO_ATTENTION = HRNN_FULL & ~(1 << HRNN_ATTENTION),
     HRNN_2_FEATURES = (1 << HRNN_FEATURES) - 1 - HRNN_FULL,
-    HRNN_CONTEXT_FEATURES = 1 << HRNN_RATE_TO_SIZE | 1 << HRNN_ABSOLUTE_LR | 1 << HRNN_TIME,
 };
 
 static inline int hrnn_has(const hrnn_model *model, hrnn_feature feature)
@@ -106,6 +107,9 @@ enum {
     HRNN_1_PARAMS = 8363, /* floats in the rows of hrnn-1 */
     HRNN_META_PARAMS = HRNN_1_PARAMS + HRNN_CONTEXT * (3 * HRNN_H0 + 3 * HRNN_H1 + 1) + 1,
 };
+_Static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
+                   offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
+               "the rows lead hrnn_model, one after the other, without gaps");
 extern const hrnn_row hrnn_rows[HRNN_ROWS];
 size_t hrnn_row_count(const hrnn_row *row); /* floats in the tensor */
 int hrnn_row_total(const hrnn_model *model); /* rows that its format has */
@@ -113,6 +117,10 @@ float *hrnn_row_data(hrnn_model *model, const hrnn_row *row);
 
 /* "attention", "timescales", …: as they stand in the metadata's "without". */
 const char *hrnn_feature_name(hrnn_feature feature);
+int hrnn_feature_total(const hrnn_model *model); /* features that its format has */
+/* Clears the features of a comma-separated list. Returns NULL; or where an unknown name starts,
+ * with its length, and nothing is cleared from there on. */
+const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length);
 
 /* Reads and checks the model whose tensors are "<prefix><name>" in file ("" or "model."). Every value
  * must be finite. readout.attention.* may be absent from a model without attention. NULL and *error

@@ -2,18 +2,11 @@
 # tools/ablations.sh: makes the models, goes on where it was, and its table is that of the models' own logs.
 set -euo pipefail
 
-. tests/trainers.sh
+. tests/work.sh darknet metatrain model-info compare convert_images
 ablations=$root/tools/ablations.sh
-for program in metatrain model-info compare; do
-    [ -x "$build/$program" ] || { echo "$build/$program is not built"; exit 77; }
-done
-if ! dpkg -s dataset-fashion-mnist >/dev/null 2>&1; then
-    echo "the package dataset-fashion-mnist is not installed"
-    exit 77
-fi
-mkdir own
-for program in darknet compare convert_images metatrain model-info hrnn.safetensors; do ln -s "$build/$program" own/; done
-export BUILD=$work/own OUT=$work/models STEPS=30 EPISODE=5:9 CORPUS=paper:bowl SEEDS=1 BATCHES=20 DATA=fashion-mnist
+needs_package dataset-fashion-mnist
+own_build darknet compare convert_images metatrain model-info hrnn.safetensors
+export OUT=$work/models STEPS=30 EPISODE=5:9 CORPUS=paper:bowl SEEDS=1 BATCHES=20 DATA=fashion-mnist
 
 ! "$ablations" luck >out 2>err && [ "$(wc -l <err)" = 1 ] && grep -q 'no model luck; there are all attention' err ||
     wrong "an unknown part: $(cat err)"

@@ -67,13 +67,7 @@ grep -q '^Unfinished: [0-9]* of [0-9]* runs' out && grep -q '^Stopped: nothing i
 [ ! -e stopped ] || wrong 'a stop leaves a folder'
 
 # --- what is refused: one line, nothing written ---
-refused() {  # WHAT MESSAGE OPTIONS...
-    local what=$1 message=$2 status=0
-    shift 2
-    "$train" "$@" >out 2>err || status=$?
-    [ $status = 1 ] || [ $status = 2 ] || wrong "$what: exit status $status"
-    [ "$(wc -l <err)" = 1 ] && grep -q "^metatrain: .*$message" err || wrong "$what: $(cat err)"
-}
+refused() { refused_by metatrain "$@"; }
 shipped=$root/weights/hrnn.safetensors
 cp "$shipped" untold.safetensors
 refused 'a model that is not there' 'nothing.safetensors' -evaluate nothing.safetensors

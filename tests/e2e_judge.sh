@@ -4,14 +4,9 @@ set -euo pipefail
 
 . tests/trainers.sh
 judge=$root/tools/judge.sh
-if ! dpkg -s dataset-fashion-mnist >/dev/null 2>&1; then
-    echo "the package dataset-fashion-mnist is not installed"
-    exit 77
-fi
-# The programs in a build folder of the test's own, for its reports and data.
-mkdir own
-for program in darknet compare convert_images hrnn.safetensors; do ln -s "$build/$program" own/; done
-export BUILD=$work/own BASELINES=$work/kept BATCHES=20 SEEDS=1
+needs_package dataset-fashion-mnist
+own_build darknet compare convert_images hrnn.safetensors
+export BASELINES=$work/kept BATCHES=20 SEEDS=1
 
 refused() { # PATTERN COMMAND...
     local pattern=$1

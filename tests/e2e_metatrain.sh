@@ -86,13 +86,7 @@ done
 echo "$killed kills"
 
 # --- what is refused: one line, nothing written ---
-refused() {  # WHAT MESSAGE OPTIONS...
-    local what=$1 message=$2 status=0
-    shift 2
-    "$train" "$@" >out 2>err || status=$?
-    [ $status = 1 ] || [ $status = 2 ] || wrong "$what: exit status $status"
-    [ "$(wc -l <err)" = 1 ] && grep -q "^metatrain: .*$message" err || wrong "$what: $(cat err)"
-}
+refused() { refused_by metatrain "$@"; }
 refused 'an unknown corpus' 'no corpus "narrow", expected paper' -corpus narrow -out a.safetensors
 refused 'an unknown group' 'names a group' -corpus paper:bowls -out a.safetensors
 refused 'no file' 'expected -out FILE' -corpus paper
@@ -104,6 +98,7 @@ refused 'an unknown estimator' '-estimator is "sgd", expected es|pes|nres|bptt' 
 refused 'an endless cosine' '-schedule cosine needs -outer-steps' -corpus paper:bowl -schedule cosine -out a.safetensors
 refused 'an adjoint of hrnn-2' '-estimator bptt needs -format hrnn-1' -corpus paper:bowl -estimator bptt \
     -format hrnn-2 -out a.safetensors
+refused 'a limit of hrnn-1' '-lr-limit needs -format hrnn-2' -corpus paper:bowl -format hrnn-1 -lr-limit 0.3 -out a.safetensors
 refused 'an unknown feature' '-without names "luck"' -corpus paper:bowl -without luck -out a.safetensors
 refused 'another corpus on a resume' '-corpus cannot change' -resume es-1.safetensors -corpus wide
 refused 'a resume of nothing' 'nothing.safetensors.checkpoint' -resume nothing.safetensors
@@ -145,6 +140,25 @@ cmp -s full.safetensors.checkpoint $checkpoint || wrong 'a full disk cost the ch
 "$info" started.safetensors >out
 grep -qE '^  started_from +hrnn.safetensors \([0-9a-f]{32}\): ' out || wrong "$(grep started_from out)"
 grep -qE '^  max_log_lr +4$' out && grep -qE '^  without +attention$' out || wrong 'the start lost its metadata'
+
+# --- the limit of the learning rate is trained, or held ---
+limit() {  # FILE: log_lr.limit; its place among the tensors is in the header
+    local header at
+    header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
+    at=$(head -c $((header + 8)) "$1" | tail -c +9 | grep -oE '"log_lr.limit":\{[^}]*"data_offsets":\[[0-9]+' | grep -oE '[0-9]+$')
+    od -An -t f4 -j $((header + 8 + at)) -N 4 "$1" | tr -d ' '
+}
+for options in '' '-lr-limit 0.25' '-lr-limit 0.25 -weight-decay 9'; do
+    rm -f limit.*
+    "$train" -corpus paper:bowl -pairs 2 -episode 5:9 -outer-steps 3 $options -out limit.safetensors >out 2>err ||
+        wrong "$options: $(tail -n 1 err)"
+    if [ "$options" ]; then
+        [ "$(limit limit.safetensors)" = 0.25 ] || wrong "$options: the limit is $(limit limit.safetensors)"
+    else
+        [[ $(limit limit.safetensors) = 0.[34]* && $(limit limit.safetensors) != 0.4 ]] ||
+            wrong "the limit, $(limit limit.safetensors), is not trained"
+    fi
+done
 
 # --- it learns ---
 "$train" -corpus paper:bowl -pairs 16 -episode 20:40 -rate 3e-3 -warm-up 10 -sigma 0.02 -log-every 50 -outer-steps 200 \

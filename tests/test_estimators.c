@@ -316,7 +316,7 @@ static void test_packing(void **state)
         hrnn_model model = make_model(kind == 1);
         if (kind == 2) {
             meta_add_context(&model);
-            for (int i = HRNN_1_PARAMS; i < META_PARAMS - 1; i++)
+            for (int i = HRNN_1_PARAMS; i < HRNN_META_PARAMS - 1; i++)
                 meta_params(&model)[i] = i % 2 ? 0.05f : -0.1f;
         }
         hrnn_model other = model;
@@ -357,7 +357,7 @@ static double second_unroll(const float *direction, double by, int second, float
     episode *e = episode_create(&noisy, NULL, 33, (uint64_t)1 << 50, &model, &options, NULL);
     bptt_result r;
     assert_int_equal(bptt_unroll(b, 0, e, 9, second, gradient, &r, NULL), OPT_OK);
-    for (int i = 0; i < META_PARAMS; i++) meta_params(&model)[i] += (float)by * direction[i];
+    for (int i = 0; i < HRNN_META_PARAMS; i++) meta_params(&model)[i] += (float)by * direction[i];
     episode_set_model(e, &model);
     assert_int_equal(bptt_unroll(b, 0, e, 17, second, gradient, &r, NULL), OPT_OK);
     assert_int_equal(opt_steps(episode_optimizer(e)), 26);
@@ -370,15 +370,15 @@ static double second_unroll(const float *direction, double by, int second, float
 static void test_back_propagation(void **state)
 {
     (void)state;
-    static float direction[META_PARAMS], gradient[META_PARAMS], unread[META_PARAMS];
-    for (int i = 0; i < META_PARAMS; i++) direction[i] = (float)sin(i * 1.3);
+    static float direction[HRNN_META_PARAMS], gradient[HRNN_META_PARAMS], unread[HRNN_META_PARAMS];
+    for (int i = 0; i < HRNN_META_PARAMS; i++) direction[i] = (float)sin(i * 1.3);
     second_unroll(direction, 0, 1, gradient);
     /* Along the gradient, where a difference of float losses has most to say, and across. */
     double size = 0, along = 0, product = 0, off[2];
-    for (int i = 0; i < META_PARAMS; i++) size += (double)gradient[i] * (double)gradient[i];
+    for (int i = 0; i < HRNN_META_PARAMS; i++) size += (double)gradient[i] * (double)gradient[i];
     size = sqrt(size);
     assert_true(size > 1e-3);
-    for (int i = 0; i < META_PARAMS; i++) {
+    for (int i = 0; i < HRNN_META_PARAMS; i++) {
         direction[i] = (float)((double)gradient[i] / size + 0.005 * (double)direction[i]);
         product += (double)gradient[i] * (double)direction[i];
     }
@@ -389,7 +389,7 @@ static void test_back_propagation(void **state)
                 (2 * by);
         if (!second) second_unroll(direction, 0, 0, gradient);
         product = 0;
-        for (int i = 0; i < META_PARAMS; i++) product += (double)gradient[i] * (double)direction[i];
+        for (int i = 0; i < HRNN_META_PARAMS; i++) product += (double)gradient[i] * (double)direction[i];
         off[second] = fabs(product / along - 1);
     }
     print_message("off by %.2g with second derivatives, %.2g without\n", off[1], off[0]);
@@ -402,7 +402,7 @@ static void test_meta_loss(void **state)
 {
     (void)state;
     enum { UNROLL = 12 };
-    static float gradient[META_PARAMS];
+    static float gradient[HRNN_META_PARAMS];
     const problem_spec mlp = {.family = mlp_problem, .dimension = 6, .samples = 60, .batch = 4,
                               .hidden = {5}};
     const problem_spec noisy_mlp = {
@@ -426,16 +426,16 @@ static void test_meta_loss(void **state)
 static void test_average(void **state)
 {
     (void)state;
-    enum { STRIDE = META_PARAMS + 1 };
+    enum { STRIDE = HRNN_META_PARAMS + 1 };
     static float gradients[3 * STRIDE];
-    static unsigned char used[META_PARAMS];
-    static double mean[META_PARAMS];
+    static unsigned char used[HRNN_META_PARAMS];
+    static double mean[HRNN_META_PARAMS];
     for (int r = 0; r < 3; r++)
         for (int i = 0; i < STRIDE; i++) gradients[r * STRIDE + i] = (float)(i % 5 + r);
     memset(used, 1, sizeof used);
     used[7] = 0;
     bptt_average(gradients, 3, STRIDE, used, mean);
-    for (int i = 0; i < META_PARAMS; i++) assert_true(mean[i] == (i == 7 ? 0 : i % 5 + 1));
+    for (int i = 0; i < HRNN_META_PARAMS; i++) assert_true(mean[i] == (i == 7 ? 0 : i % 5 + 1));
 }
 
 /* --- populations --- */
@@ -466,13 +466,13 @@ static void train(int kind, int threads, int steps, double *theta)
     comm *c = comm_open(NULL, NULL, NULL);
     population *p = population_create(&options, &source, &model, c, NULL);
     assert_non_null(p);
-    for (int i = 0; i < META_PARAMS; i++) theta[i] = (double)meta_params(&model)[i];
-    double *gradient = calloc(META_PARAMS, sizeof *gradient);
+    for (int i = 0; i < HRNN_META_PARAMS; i++) theta[i] = (double)meta_params(&model)[i];
+    double *gradient = calloc(HRNN_META_PARAMS, sizeof *gradient);
     for (int s = 0; s < steps; s++) {
         uint64_t flags = 5;
         assert_int_equal(population_step(p, (uint64_t)s, theta, gradient, &flags, NULL), OPT_OK);
         assert_int_equal(flags, 5);
-        for (int i = 0; i < META_PARAMS; i++) theta[i] -= 1e-4 * gradient[i];
+        for (int i = 0; i < HRNN_META_PARAMS; i++) theta[i] -= 1e-4 * gradient[i];
         for (int i = 0; i < options.pairs; i++) {
             const population_result *r = &population_results(p)[i];
             assert_true(r->row >= 0 && r->row < 4 && r->steps >= 1 && r->steps <= 60);
@@ -486,7 +486,7 @@ static void train(int kind, int threads, int steps, double *theta)
 static void test_threads(void **state)
 {
     (void)state;
-    static double theta[3][META_PARAMS];
+    static double theta[3][HRNN_META_PARAMS];
     for (int kind = ES_WHOLE; kind <= ES_NRES + 1; kind++) {
         train(kind, 1, 12, theta[0]);
         train(kind, 2, 12, theta[1]);
@@ -495,7 +495,7 @@ static void test_threads(void **state)
         assert_memory_equal(theta[0], theta[2], sizeof theta[0]);
         int moved = 0;
         const hrnn_model model = make_model(0);
-        for (int i = 0; i < META_PARAMS; i++)
+        for (int i = 0; i < HRNN_META_PARAMS; i++)
             moved += theta[0][i] != (double)meta_params((hrnn_model *)&model)[i];
         const int without_attention = HRNN_1_PARAMS - HRNN_H0 - HRNN_SCALES;
         if (kind <= ES_NRES)
@@ -515,7 +515,7 @@ static void test_bad_problem(void **state)
     const population_options options = {
         .pairs = 2, .sigma = 0.01, .steps = {5, 60}, .truncation = 8, .episode = usual};
     population *p = population_create(&options, &one, &model, comm_open(NULL, NULL, NULL), NULL);
-    static double theta[META_PARAMS], gradient[META_PARAMS];
+    static double theta[HRNN_META_PARAMS], gradient[HRNN_META_PARAMS];
     uint64_t flags = 0;
     opt_error error = {0};
     assert_int_equal(population_step(p, 0, theta, gradient, &flags, &error), OPT_BAD_OPTION);

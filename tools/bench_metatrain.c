@@ -71,13 +71,13 @@ static int time_outer(const meta_source *source, const hrnn_model *model, int th
         .truncation = 50,
         .threads = threads,
         .episode = {.every = 1, .clip = 0.4, .eps = 0.01, .tail = 1, .rates = {1e-6, 1e-2}}};
-    static double theta[META_PARAMS], gradient[META_PARAMS];
+    static double theta[HRNN_META_PARAMS], gradient[HRNN_META_PARAMS];
     opt_error error;
     population *p = population_create(&options, source, model, comm_open(NULL, NULL, NULL), &error);
     hrnn_model copy = *model;
     uint64_t flags = 0;
     int failed = !p;
-    for (int i = 0; i < META_PARAMS; i++) theta[i] = (double)meta_params(&copy)[i];
+    for (int i = 0; i < HRNN_META_PARAMS; i++) theta[i] = (double)meta_params(&copy)[i];
     *m = (measured){0};
     for (int step = 0; step < 1 + OUTER && !failed; step++) {
         const double wall = clock_of(CLOCK_MONOTONIC), processor = cpu();

@@ -63,34 +63,25 @@ static unsigned parse_parts(const char *value)
     return parts;
 }
 
-/* The options of an evaluation alone. */
+/* The options of an evaluation alone: their names, and the highest of the whole numbers. */
 static error_t parse_evaluation(int key, const char *value, arguments *a)
 {
+    static const struct {
+        const char *name;
+        double high;
+    } rows[] = {{"seeds", 1e4}, {"steps", 1e12}, {"rows", 1e6}, {"horizon", 1e12}, {"parts", 0}};
+    if (key < SEEDS || key > PARTS) return ARGP_ERR_UNKNOWN;
+    const char *name = rows[key - SEEDS].name;
+    const double high = rows[key - SEEDS].high;
+    const uint64_t number = high > 0 ? parse_whole(name, value, high) : 0;
     evaluate_options *e = &a->evaluation;
-    switch (key) {
-    case SEEDS:
-        a->only_evaluation = "seeds";
-        e->seeds = (int)parse_whole("seeds", value, 1e4);
-        return 0;
-    case STEPS:
-        a->only_evaluation = "steps";
-        e->steps = parse_whole("steps", value, 1e12);
-        return 0;
-    case ROWS:
-        a->only_evaluation = "rows";
-        e->rows = (int)parse_whole("rows", value, 1e6);
-        return 0;
-    case HORIZON:
-        a->only_evaluation = "horizon";
-        e->horizon = parse_whole("horizon", value, 1e12);
-        return 0;
-    case PARTS:
-        a->only_evaluation = "parts";
-        e->parts = parse_parts(value);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
+    a->only_evaluation = name;
+    if (key == SEEDS) e->seeds = (int)number;
+    if (key == STEPS) e->steps = number;
+    if (key == ROWS) e->rows = (int)number;
+    if (key == HORIZON) e->horizon = number;
+    if (key == PARTS) e->parts = parse_parts(value);
+    return 0;
 }
 
 static error_t parse(int key, char *value, struct argp_state *state)

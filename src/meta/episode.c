@@ -39,13 +39,8 @@ static opt_status make_optimizer(episode *e, const hrnn_model *model, opt_error 
     const problem *p = e->problem;
     opt_options options = opt_default_options("hrnn");
     options.rate = 1; /* replaced below */
-    opt_tensor *tensors = calloc((size_t)p->n_tensors, sizeof *tensors);
-    if (!tensors) return opt_fail(error, OPT_NO_MEMORY, "no memory for an episode");
-    for (int k = 0; k < p->n_tensors; k++) {
-        const problem_tensor *t = &p->tensors[k];
-        tensors[k] =
-            (opt_tensor){t->name, e->x + t->offset, e->gradient + t->offset, t->n, 1, 0, 1};
-    }
+    opt_tensor *tensors = problem_opt_tensors(p, e->x, e->gradient, error);
+    if (!tensors) return OPT_NO_MEMORY;
     e->opt = opt_create_with_model(&options, model, tensors, p->n_tensors, error);
     free(tensors);
     return e->opt ? OPT_OK : OPT_NO_MEMORY;
@@ -89,13 +84,6 @@ static void plan_steps(episode *e)
     e->counted = e->steps / every - e->first_counted / every + (e->steps % every != 0);
 }
 
-/* f_0; a problem without a loss on all its data has the same data in every batch. */
-static double start_loss(const episode *e)
-{
-    if (problem_has_full_loss(e->problem)) return problem_full_loss(e->problem, e->x);
-    return problem_gradient(e->problem, e->x, 0, NULL);
-}
-
 episode *episode_create(const problem_spec *spec, const image_data *images, uint64_t seed,
                         uint64_t steps, const hrnn_model *model, const episode_options *options,
                         opt_error *error)
@@ -113,7 +101,7 @@ episode *episode_create(const problem_spec *spec, const image_data *images, uint
     if (!(e->x = problem_floats(n, error)) || !(e->gradient = problem_floats(n, error))) goto fail;
     problem_start(e->problem, e->x);
     if (make_optimizer(e, model, error) || draw_learning_rates(e, seed, error)) goto fail;
-    e->at.start_loss = start_loss(e);
+    e->at.start_loss = problem_loss(e->problem, e->x);
     e->at.dead = !isfinite(e->at.start_loss);
     problem_gradient(e->problem, e->x, 0, e->gradient);
     return e;
@@ -152,9 +140,7 @@ static double log_ratio(episode *e, double loss)
 static double loss_on_all_data(episode *e)
 {
     opt_true_params(e->opt);
-    const double loss = problem_has_full_loss(e->problem)
-                            ? problem_full_loss(e->problem, e->x)
-                            : problem_gradient(e->problem, e->x, 0, NULL);
+    const double loss = problem_loss(e->problem, e->x);
     opt_attended_params(e->opt);
     return loss;
 }

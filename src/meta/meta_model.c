@@ -7,11 +7,6 @@
 
 #include "meta_random.h"
 
-/* The rows lie in the structure one after the other, without gaps. */
-_Static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
-                   offsetof(hrnn_model, min_log_lr) == META_PARAMS * sizeof(float),
-               "hrnn_model starts with its meta-parameters");
-
 float *meta_params(hrnn_model *model)
 {
     return (float *)model;
@@ -20,7 +15,7 @@ float *meta_params(hrnn_model *model)
 void meta_set_params(hrnn_model *model, const double *theta)
 {
     float *params = meta_params(model);
-    for (int i = 0; i < META_PARAMS; i++) params[i] = (float)theta[i];
+    for (int i = 0; i < HRNN_META_PARAMS; i++) params[i] = (float)theta[i];
 }
 
 /* Rows whose names start so are not read by a model without the feature. */
@@ -59,7 +54,7 @@ static int context_is_used(const hrnn_row *row, size_t i, unsigned features)
     return features >> inputs[i * HRNN_CONTEXT / hrnn_row_count(row)] & 1;
 }
 
-void meta_used_params(unsigned features, unsigned char used[META_PARAMS])
+void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS])
 {
     for (int r = 0; r < HRNN_ROWS; r++) {
         const hrnn_row *row = &hrnn_rows[r];
@@ -111,33 +106,23 @@ void meta_add_context(hrnn_model *model)
 
 opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error)
 {
-    const int features = hrnn_is_2(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
+    const int features = hrnn_feature_total(model);
+    char known[300] = "";
+    int length;
     if (strcmp(without, "none") == 0) return OPT_OK;
-    while (*without) {
-        const size_t length = strcspn(without, ",");
-        int f = 0;
-        while (f < features && (strlen(hrnn_feature_name(f)) != length ||
-                                     strncmp(hrnn_feature_name(f), without, length) != 0))
-            f++;
-        if (f == features) {
-            char known[300] = "";
-            for (f = 0; f < features; f++) {
-                const size_t used = strlen(known);
-                snprintf(known + used, sizeof known - used, "%s%s", f ? ", " : "",
-                         hrnn_feature_name(f));
-            }
-            return opt_fail(error, OPT_BAD_OPTION, "-without names \"%.*s\", expected some of: %s",
-                            (int)(length > 40 ? 40 : length), without, known);
-        }
-        model->features &= ~(1u << f);
-        without += length + (without[length] == ',');
+    const char *unknown = hrnn_switch_off(model, without, &length);
+    if (!unknown) return OPT_OK;
+    for (int f = 0; f < features; f++) {
+        const size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", f ? ", " : "", hrnn_feature_name(f));
     }
-    return OPT_OK;
+    return opt_fail(error, OPT_BAD_OPTION, "-without names \"%.*s\", expected some of: %s",
+                    length > 40 ? 40 : length, unknown, known);
 }
 
 void meta_print_without(const hrnn_model *model, char text[META_WITHOUT])
 {
-    const int features = hrnn_is_2(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
+    const int features = hrnn_feature_total(model);
     *text = 0;
     for (int f = 0; f < features; f++) {
         const size_t used = strlen(text);

@@ -6,15 +6,14 @@
 
 #include "hrnn_model.h"
 
-enum { META_PARAMS = HRNN_META_PARAMS };
-
-/* The vector: [META_PARAMS], in the order of hrnn_rows; the last ones are 0 and not used in hrnn-1. */
+/* The vector: [HRNN_META_PARAMS], in the order of hrnn_rows; the last ones are 0 and not used in
+ * hrnn-1. */
 float *meta_params(hrnn_model *model);
 /* model's vector becomes theta, rounded to float. */
 void meta_set_params(hrnn_model *model, const double *theta);
 
 /* used[i] = 1 where a model with these features reads entry i, 0 where it does not. */
-void meta_used_params(unsigned features, unsigned char used[META_PARAMS]);
+void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS]);
 
 /* The start values of algorithm.md, drawn from seed, all features of hrnn-1 on, log learning rates clipped to
  * [-33, 33]; the weights of the readouts of step and attention have standard deviation

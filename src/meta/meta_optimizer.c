@@ -79,6 +79,7 @@ void meta_optimizer_step(meta_optimizer *m, double *theta, double *gradient,
     const double unbias1 = 1 - pow(o->beta1, (double)m->steps);
     const double unbias2 = 1 - pow(o->beta2, (double)m->steps);
     for (size_t i = 0; i < m->n; i++) {
+        if (gradient[i] == 0 && m->second[i] == 0) continue; /* not in use: nothing to decay */
         m->first[i] = o->beta1 * m->first[i] + (1 - o->beta1) * gradient[i];
         m->second[i] = o->beta2 * m->second[i] + (1 - o->beta2) * gradient[i] * gradient[i];
         const double direction = m->first[i] / unbias1 / (sqrt(m->second[i] / unbias2) + o->eps);

@@ -60,7 +60,8 @@ static opt_status make_model(metatrain *m, const hrnn_model *start, opt_error *e
     m->model.min_log_lr = (float)o->min_log_lr;
     m->model.max_log_lr = (float)o->max_log_lr;
     m->model.initial_lr = (float)o->initial_lr;
-    for (int i = 0; i < META_PARAMS; i++) m->theta[i] = (double)meta_params(&m->model)[i];
+    if (o->lr_limit >= 0) m->model.lr_limit[0] = (float)o->lr_limit;
+    for (int i = 0; i < HRNN_META_PARAMS; i++) m->theta[i] = (double)meta_params(&m->model)[i];
     return meta_switch_off(&m->model, o->without, error);
 }
 
@@ -74,7 +75,7 @@ static opt_status init(metatrain *m, const hrnn_model *start, opt_error *error)
     if (!status && strlen(m->path) > 4000)
         status = opt_fail(error, OPT_BAD_OPTION, "%.60s...: its name is too long", m->path);
     if (!status) status = make_model(m, start, error);
-    if (!status) status = meta_optimizer_init(&m->optimizer, &optimizer, META_PARAMS, error);
+    if (!status) status = meta_optimizer_init(&m->optimizer, &optimizer, HRNN_META_PARAMS, error);
     if (!status) status = progress_init(&m->progress, m->source, m->path, error);
     if (status) return status;
     m->progress.started = m->progress.reported = metatrain_clock();

@@ -47,7 +47,7 @@ enum { PIECES = 7 };
 
 static int list_pieces(metatrain *m, piece pieces[PIECES])
 {
-    const size_t pairs = (size_t)m->options.pairs, n = META_PARAMS * sizeof(double);
+    const size_t pairs = (size_t)m->options.pairs, n = HRNN_META_PARAMS * sizeof(double);
     const piece all[PIECES] = {
         {"theta", m->theta, n},
         {"optimizer.first", m->optimizer.first, n},
@@ -237,7 +237,7 @@ static opt_status read_notes(metatrain *m, const st_file *file, opt_error *error
 static opt_status check_numbers(const metatrain *m, const st_file *file, opt_error *error)
 {
     const population_pair *pairs = population_pairs(m->population);
-    for (int i = 0; i < META_PARAMS; i++)
+    for (int i = 0; i < HRNN_META_PARAMS; i++)
         if (!isfinite(m->theta[i]))
             return opt_fail(error, OPT_BAD_FILE, "%s: theta holds %g at entry %d", st_path(file),
                             m->theta[i], i);

@@ -23,7 +23,8 @@ static const char *const schedules[] = {"constant", "cosine", NULL};
 
 const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"corpus", "NAME", TEXT(corpus), "wide", 0, SIZE(corpus), NULL, 0,
-     "Problems to train on: paper, paper-all or wide, some groups of one, wide:quadratic,..., or several, wide+paper"},
+     "Problems to train on: paper, paper-all or wide, some groups of one, wide:quadratic,..., or "
+     "several, wide+paper"},
     {"images", "DIR,...", TEXT(images), "/usr/share/datasets/fashion-mnist", 0, SIZE(images), NULL,
      0, "Folders of images in idx files (train-images-idx3-ubyte...)"},
     {"cfg", "FILE", LIST(cfg), "", 0, SIZE(cfg), NULL, 0,
@@ -87,6 +88,8 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"min-log-lr", "L", NUMBER(min_log_lr), "-33", -88, 88, NULL, 0,
      "Clip of the log learning rate"},
     {"max-log-lr", "L", NUMBER(max_log_lr), "4", -88, 88, NULL, 0, "Clip of the log learning rate"},
+    {"lr-limit", "L", NUMBER(lr_limit), "-1", -1, 33, NULL, 0,
+     "hrnn-2: log_lr.limit is held at L (-1: it is trained like the others)"},
     {"initial-lr", "R", NUMBER(initial_lr), "1e-4", 1e-12, 1, NULL, 0,
      "The starting rate that the model names to users"},
     {"readout-scale", "S", NUMBER(readout_scale), "0.1", 0, 100, NULL, 0,
@@ -207,7 +210,7 @@ int metatrain_was_given(const metatrain_options *options, const char *name)
     return row >= 0 && (options->given >> row & 1);
 }
 
-static int count_items(const char *list)
+int metatrain_count(const char *list)
 {
     int n = *list != 0;
     for (; *list; list++) n += *list == ',';
@@ -216,9 +219,9 @@ static int count_items(const char *list)
 
 opt_status metatrain_check(const metatrain_options *options, opt_error *error)
 {
-    if (count_items(options->cfg) != count_items(options->data))
+    if (metatrain_count(options->cfg) != metatrain_count(options->data))
         return opt_fail(error, OPT_BAD_OPTION, "%d -cfg and %d -data, expected as many",
-                        count_items(options->cfg), count_items(options->data));
+                        metatrain_count(options->cfg), metatrain_count(options->data));
     if (options->eps == 0 && options->relative_eps == 0)
         return opt_fail(error, OPT_BAD_OPTION,
                         "-eps and -relative-eps are both 0, expected one above");
@@ -227,6 +230,9 @@ opt_status metatrain_check(const metatrain_options *options, opt_error *error)
     if (options->estimator == METATRAIN_BPTT && options->format != METATRAIN_HRNN_1)
         return opt_fail(error, OPT_BAD_OPTION,
                         "-estimator bptt needs -format hrnn-1: hrnn-2 has no adjoint");
+    if (options->lr_limit >= 0 && options->format != METATRAIN_HRNN_2)
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "-lr-limit needs -format hrnn-2: hrnn-1 has no limit");
     if (options->min_log_lr >= options->max_log_lr)
         return opt_fail(error, OPT_BAD_OPTION,
                         "-min-log-lr is %g, expected less than -max-log-lr, %g",
@@ -312,6 +318,7 @@ population_options metatrain_population_options(const metatrain_options *o)
         .pairs = (int)o->pairs,
         .sigma = o->sigma,
         .clip_pair = o->clip_pair,
+        .hold_lr_limit = o->lr_limit >= 0,
         .seed = (uint64_t)o->seed,
         .steps = {(uint64_t)o->episode[0], (uint64_t)o->episode[1]},
         .truncation = (uint64_t)o->truncation,

@@ -28,7 +28,7 @@ typedef struct {
     /* --- model --- */
     int format; /* METATRAIN_HRNN_1, METATRAIN_HRNN_2 */
     char without[200];
-    double min_log_lr, max_log_lr, initial_lr, readout_scale;
+    double min_log_lr, max_log_lr, lr_limit, initial_lr, readout_scale;
     /* --- the run: may differ on a resume --- */
     double outer_steps, hours, threads, save_minutes, log_every;
     uint64_t given; /* bit i: option i was set by name */
@@ -51,7 +51,7 @@ typedef struct {
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 42 };
+enum { METATRAIN_OPTIONS = 43 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);
@@ -61,6 +61,9 @@ void metatrain_defaults(metatrain_options *options);
 opt_status metatrain_set(metatrain_options *options, const char *name, const char *value,
                          opt_error *error);
 int metatrain_was_given(const metatrain_options *options, const char *name);
+
+/* Items of an OPTION_LIST. */
+int metatrain_count(const char *list);
 
 /* What no option can see alone. */
 opt_status metatrain_check(const metatrain_options *options, opt_error *error);

@@ -34,7 +34,7 @@ struct metatrain {
     char *checkpoint, *note; /* path.checkpoint; where the first model came from */
     comm *comm;
     hrnn_model model; /* features and clips; its parameters are theta rounded when it is written */
-    double theta[META_PARAMS], gradient[META_PARAMS];
+    double theta[HRNN_META_PARAMS], gradient[HRNN_META_PARAMS];
     meta_optimizer optimizer;
     population *population;
     uint64_t step;

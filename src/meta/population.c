@@ -29,9 +29,9 @@ struct population {
     comm *comm;
     hrnn_model model;
     es_estimator es;
-    bptt *bptt; /* and, [pairs][META_PARAMS] in words of two, their meta-gradients */
+    bptt *bptt; /* and, [pairs][HRNN_META_PARAMS] in words of two, their meta-gradients */
     uint64_t *gradients;
-    unsigned char used[META_PARAMS];
+    unsigned char used[HRNN_META_PARAMS];
     population_pair *pairs;
     population_result *results;
     episode **episodes; /* [pairs][2]: those under way on this rank */
@@ -45,7 +45,7 @@ struct population {
 /* Steps of an episode that ends after its unrolls. */
 #define ENDLESS ((uint64_t)1 << 50)
 /* Words of one meta-gradient, two floats each. */
-enum { GRADIENT_WORDS = (META_PARAMS + 1) / 2 };
+enum { GRADIENT_WORDS = (HRNN_META_PARAMS + 1) / 2 };
 
 static int max_threads(const population_options *options)
 {
@@ -75,8 +75,10 @@ static opt_status init_estimator(population *p, opt_error *error)
 {
     const population_options *o = &p->options;
     meta_used_params(p->model.features, p->used);
+    if (o->hold_lr_limit) p->used[offsetof(hrnn_model, lr_limit) / sizeof(float)] = 0;
     if (!o->bptt)
-        return es_init(&p->es, o->kind, o->pairs, o->sigma, META_PARAMS, o->seed, p->used, error);
+        return es_init(&p->es, o->kind, o->pairs, o->sigma, HRNN_META_PARAMS, o->seed, p->used,
+                       error);
     p->bptt = bptt_new(max_threads(o), error);
     if (!p->bptt) return OPT_NO_MEMORY;
     p->gradients = calloc((size_t)o->pairs * GRADIENT_WORDS, sizeof *p->gradients);

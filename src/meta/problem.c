@@ -96,3 +96,22 @@ double problem_full_gradient(problem *p, const float *x, float *g)
 {
     return p->ops->full_gradient(p, x, g);
 }
+
+double problem_loss(problem *p, const float *x)
+{
+    return problem_has_full_loss(p) ? problem_full_loss(p, x) : problem_gradient(p, x, 0, NULL);
+}
+
+opt_tensor *problem_opt_tensors(const problem *p, float *x, float *g, opt_error *error)
+{
+    opt_tensor *tensors = calloc((size_t)p->n_tensors, sizeof *tensors);
+    if (!tensors) {
+        opt_fail(error, OPT_NO_MEMORY, "no memory for %d tensors", p->n_tensors);
+        return NULL;
+    }
+    for (int k = 0; k < p->n_tensors; k++) {
+        const problem_tensor *t = &p->tensors[k];
+        tensors[k] = (opt_tensor){t->name, x + t->offset, g + t->offset, t->n, 1, 0, 1};
+    }
+    return tensors;
+}

@@ -142,6 +142,14 @@ double problem_full_loss(problem *p, const float *x);
 /* The same, and its gradient, without noise or sparsity, in g[n] (NULL: not wanted). */
 double problem_full_gradient(problem *p, const float *x, float *g);
 
+/* The objective on all the data; of a problem without that, whose batches are all of the same data,
+ * the objective. */
+double problem_loss(problem *p, const float *x);
+
+/* The tensors of the parameters x [n] and their gradient g [n] as an optimizer takes them (g points
+ * uphill, nothing decays), to be freed. NULL and *error: no memory. */
+opt_tensor *problem_opt_tensors(const problem *p, float *x, float *g, opt_error *error);
+
 /* --- for families (problem.c) --- */
 
 /* size bytes, zeroed, that start with a problem of these tensors ("x", n[k]; names may be NULL when

@@ -49,22 +49,18 @@ static int add_weighted(net_spec *n, net_layer weights, int norm, activation act
     return norm ? add_layer(n, (net_layer){.kind = NET_NORM, .act = act}) : map;
 }
 
-static void draw_mlp(random_stream *stream, net_spec *n)
+static void add_dense(random_stream *stream, net_spec *n, int layers, int norm, activation act)
 {
-    const activation act = draw_activation(stream);
-    const int hidden = (int)draw_below(stream, 3), norm = draw_flag(stream, NORM_SHARE / 2);
-    for (int i = 0; i < hidden; i++)
+    for (int i = 0; i < layers; i++)
         add_weighted(
             n, (net_layer){.kind = NET_DENSE, .channels = draw_size(stream, MIN_UNITS, MAX_UNITS)},
             norm, act);
 }
 
-/* 1 to 3 convolutions, at least one of stride 2, then the mean over pixels or nothing. */
-static void draw_conv(random_stream *stream, net_spec *n)
+/* The one numbered `strided` has stride 2, the others perhaps. */
+static void add_convolutions(random_stream *stream, net_spec *n, int layers, int strided, int norm,
+                             activation act)
 {
-    const activation act = draw_activation(stream);
-    const int layers = 1 + (int)draw_below(stream, 3), norm = draw_flag(stream, NORM_SHARE);
-    const int strided = (int)draw_below(stream, (uint32_t)layers);
     int side = n->height;
     for (int i = 0; i < layers; i++) {
         const int stride = side > 2 && (i == strided || draw_flag(stream, 0.5)) ? 2 : 1;
@@ -75,6 +71,22 @@ static void draw_conv(random_stream *stream, net_spec *n)
                                  .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)},
                      norm, act);
     }
+}
+
+static void draw_mlp(random_stream *stream, net_spec *n)
+{
+    const activation act = draw_activation(stream);
+    const int hidden = (int)draw_below(stream, 3), norm = draw_flag(stream, NORM_SHARE / 2);
+    add_dense(stream, n, hidden, norm, act);
+}
+
+/* 1 to 3 convolutions, then the mean over pixels or nothing. */
+static void draw_conv(random_stream *stream, net_spec *n)
+{
+    const activation act = draw_activation(stream);
+    const int layers = 1 + (int)draw_below(stream, 3), norm = draw_flag(stream, NORM_SHARE);
+    const int strided = (int)draw_below(stream, (uint32_t)layers);
+    add_convolutions(stream, n, layers, strided, norm, act);
     if (draw_flag(stream, 0.5)) add_layer(n, (net_layer){.kind = NET_POOL});
 }
 
@@ -101,19 +113,8 @@ static void draw_sigmoid(random_stream *stream, net_spec *n)
 {
     const int convolutions = draw_flag(stream, 0.5) ? 2 + (int)draw_below(stream, 2) : 0;
     const int dense = convolutions ? (int)draw_below(stream, 2) : 2 + (int)draw_below(stream, 3);
-    int side = n->height;
-    for (int i = 0; i < convolutions; i++) {
-        const int stride = side > 2 && (i == 0 || draw_flag(stream, 0.5)) ? 2 : 1;
-        side = (side + stride - 1) / stride;
-        add_layer(n, (net_layer){.kind = NET_CONV,
-                                 .act = ACT_SIGMOID,
-                                 .stride = stride,
-                                 .channels = draw_size(stream, MIN_CHANNELS, MAX_CHANNELS)});
-    }
-    for (int i = 0; i < dense; i++)
-        add_layer(n, (net_layer){.kind = NET_DENSE,
-                                 .act = ACT_SIGMOID,
-                                 .channels = draw_size(stream, MIN_UNITS, MAX_UNITS)});
+    add_convolutions(stream, n, convolutions, 0, 0, ACT_SIGMOID);
+    add_dense(stream, n, dense, 0, ACT_SIGMOID);
 }
 
 static void draw_network(random_stream *stream, const problem_spec *spec, task *t)

@@ -27,13 +27,8 @@ static void release(instance *i)
 static opt_status make_optimizer(instance *i, const trial *t, opt_error *error)
 {
     const problem *p = i->problem;
-    opt_tensor *tensors = calloc((size_t)p->n_tensors, sizeof *tensors);
-    if (!tensors) return opt_fail(error, OPT_NO_MEMORY, "no memory for a run");
-    for (int k = 0; k < p->n_tensors; k++) {
-        const problem_tensor *of = &p->tensors[k];
-        tensors[k] =
-            (opt_tensor){of->name, i->x + of->offset, i->gradient + of->offset, of->n, 1, 0, 1};
-    }
+    opt_tensor *tensors = problem_opt_tensors(p, i->x, i->gradient, error);
+    if (!tensors) return OPT_NO_MEMORY;
     opt_error own = {0};
     i->opt = opt_create_from(&t->optimizer, t->model, tensors, p->n_tensors, &own);
     free(tensors);
@@ -52,17 +47,11 @@ static opt_status start(instance *i, const trial *t, opt_error *error)
     return make_optimizer(i, t, error);
 }
 
-/* A problem without a loss on all its data has the same data in every batch. */
-static double loss_at(problem *p, const float *x)
-{
-    return problem_has_full_loss(p) ? problem_full_loss(p, x) : problem_gradient(p, x, 0, NULL);
-}
-
 /* The loss at the true parameters; infinite when it or one of them is not finite. */
 static double measure(instance *i)
 {
     opt_true_params(i->opt);
-    double loss = loss_at(i->problem, i->x);
+    double loss = problem_loss(i->problem, i->x);
     for (size_t k = 0; k < i->problem->n; k++)
         if (!isfinite(i->x[k])) loss = INFINITY;
     opt_attended_params(i->opt);
@@ -94,7 +83,7 @@ opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
     *result = (trial_result){0};
     const opt_status status = start(&i, t, error);
     if (status) goto end;
-    result->start = loss_at(i.problem, i.x);
+    result->start = problem_loss(i.problem, i.x);
     dead = !isfinite(result->start) || !isfinite(problem_gradient(i.problem, i.x, 0, i.gradient));
     while (!dead && step < t->steps[t->marks - 1]) {
         if (stop && step % STOP_EVERY == 0 && stop(context)) goto end;
