@@ -45,8 +45,23 @@ enum {
     SUMS
 };
 
+/* What one parameter's step reads of the model. On a GPU it is an argument of the kernel: there the
+ * weights are operands of instructions, where loads would cost as much as the arithmetic. */
+#ifdef __CUDACC__
 typedef struct {
-    const hrnn_model *model;
+    float param_gates_weight[HRNN_FAN * 2 * HRNN_H0], param_candidate_weight[HRNN_FAN * HRNN_H0];
+    float step_weight[HRNN_H0], step_shortcut[HRNN_SCALES];
+    float attention_weight[HRNN_H0], attention_shortcut[HRNN_SCALES];
+    float scale_decay_weight[HRNN_H0], scale_decay_bias[1];
+    float input_decay_weight[HRNN_H0], input_decay_bias[1];
+    float log_lr_weight[HRNN_H0], step_offset[1], min_log_lr;
+} cell_model;
+#else
+typedef hrnn_model cell_model;
+#endif
+
+typedef struct {
+    const cell_model *model;
     unsigned features;     /* model->features, a constant where the step is specialised */
     int first;             /* no step taken yet: both decays are 0 */
     float mean_log_lr;     /* η̄ over the whole network before the step */
@@ -66,7 +81,7 @@ typedef lanes tile_row[TILE_VECTORS];
 LANES_FN void cell_product(const int nv, const float *w, const int n_in, const int wide,
                            const int n_out, const tile_row *x, lanes sum[5][TILE_VECTORS])
 {
-    for (int k = 0; k < n_in; k++)
+    THREAD_UNROLL for (int k = 0; k < n_in; k++)
         LANES_UNROLL for (int i = 0; i < wide; i++) {
             const float weight = w[k * n_out + i];
             EACH_VECTOR(v, nv) sum[i][v] += weight * x[k][v];
@@ -101,7 +116,7 @@ LANES_FN lanes cell_gradient(lanes raw, lanes *bad)
 LANES_FN void cell_decays(const int nv, const cell_constants *k, const tile_row *h, tile_row *b,
                           lanes *scale_decay)
 {
-    const hrnn_model *model = k->model;
+    const cell_model *model = k->model;
     cell_dot(nv, model->input_decay_weight, model->input_decay_bias[0], HRNN_H0, h, b[0]);
     cell_dot(nv, model->scale_decay_weight, model->scale_decay_bias[0], HRNN_H0, h, scale_decay);
     const float later = k->first ? 0.0f : 1.0f;
@@ -152,7 +167,7 @@ LANES_FN void cell_gru(const int nv, const cell_constants *k, const tile_row *xh
     const tile_row *h = xh + HRNN_INPUTS;
     tile_row update[N];
     lanes sum[5][TILE_VECTORS];
-    for (int j = 0; j < N; j += 5) {
+    THREAD_UNROLL for (int j = 0; j < N; j += 5) {
         cell_bias(nv, k->bias + j, sum);
         cell_product(nv, weight + j, HRNN_FAN, 5, 2 * N, xh, sum);
         LANES_UNROLL for (int i = 0; i < 5; i++) EACH_VECTOR(v, nv) {
@@ -161,7 +176,7 @@ LANES_FN void cell_gru(const int nv, const cell_constants *k, const tile_row *xh
             if (gates) gates[j + i][v] = r;
         }
     }
-    for (int j = 0; j < N; j += 5) {
+    THREAD_UNROLL for (int j = 0; j < N; j += 5) {
         cell_bias(nv, k->bias + N + j, sum);
         cell_product(nv, weight + N + j, HRNN_FAN, 5, 2 * N, xh, sum);
         LANES_UNROLL for (int i = 0; i < 5; i++) EACH_VECTOR(v, nv) {
@@ -169,7 +184,7 @@ LANES_FN void cell_gru(const int nv, const cell_constants *k, const tile_row *xh
             if (gates) gates[N + j + i][v] = update[j + i][v];
         }
     }
-    for (int j = 0; j < N; j += 5) {
+    THREAD_UNROLL for (int j = 0; j < N; j += 5) {
         cell_bias(nv, k->bias + 2 * N + j, sum);
         cell_product(nv, candidate + j, HRNN_INPUTS, 5, N, xh, sum);
         cell_product(nv, candidate + HRNN_INPUTS * N + j, N, 5, N, reset, sum);
@@ -195,7 +210,7 @@ LANES_FN void cell_direction(const int nv, const cell_constants *k, const float 
 LANES_FN void cell_learning_rate(const int nv, const cell_constants *k, const tile_row *h,
                                  lanes *log_lr, lanes *proposal)
 {
-    const hrnn_model *model = k->model;
+    const cell_model *model = k->model;
     if (!CELL_HAS(k, HRNN_DYNAMIC_LR)) {
         EACH_VECTOR(v, nv) proposal[v] = log_lr[v];
         return;
@@ -207,6 +222,7 @@ LANES_FN void cell_learning_rate(const int nv, const cell_constants *k, const ti
     }
 }
 
+#ifndef __CUDACC__
 /* --- the adjoint --- From cotangents (dL/d of what a step yields) to those of what it was given;
  * the step is recomputed from the state before it. What meta-gradients are sums of is left in the
  * rows below: of [x,h]ᵀ·δ, [x,r∘h]ᵀ·δ_c and the like, which cell_outer adds up. */
@@ -285,7 +301,7 @@ LANES_FN void cell_update_adjoint(const int nv, const cell_constants *k,
                                   const cell_adjoint_constants *c, tile_row *rows,
                                   cell_adjoint_tile *t, tile_row *x_cot, lanes *sums)
 {
-    const hrnn_model *model = k->model;
+    const cell_model *model = k->model;
     lanes log_lr[TILE_VECTORS], proposal[TILE_VECTORS], cot[TILE_VECTORS], rate[TILE_VECTORS];
     tile_row *readout = rows + OUTER_READOUT;
     EACH_VECTOR(v, nv) {
@@ -392,7 +408,7 @@ LANES_FN void cell_decays_adjoint(const int nv, const cell_constants *k, const t
                                   const lanes *scale_decay, const tile_row *a, tile_row *rows,
                                   cell_adjoint_tile *t)
 {
-    const hrnn_model *model = k->model;
+    const cell_model *model = k->model;
     tile_row *decay = rows + OUTER_DECAY;
     EACH_VECTOR(v, nv) {
         const lanes c = scale_decay[v];
@@ -468,4 +484,5 @@ LANES_FN void cell_outer(const int nv, const tile_row *x, const int n_x, const t
     }
 }
 
+#endif
 #endif

@@ -4,6 +4,7 @@
 #ifndef HRNN_MODEL_H
 #define HRNN_MODEL_H
 
+#include <assert.h>
 #include <stddef.h>
 
 #include "safetensors.h"
@@ -107,9 +108,9 @@ enum {
     HRNN_1_PARAMS = 8363, /* floats in the rows of hrnn-1 */
     HRNN_META_PARAMS = HRNN_1_PARAMS + HRNN_CONTEXT * (3 * HRNN_H0 + 3 * HRNN_H1 + 1) + 1,
 };
-_Static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
-                   offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
-               "the rows lead hrnn_model, one after the other, without gaps");
+static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
+                  offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
+              "the rows lead hrnn_model, one after the other, without gaps");
 extern const hrnn_row hrnn_rows[HRNN_ROWS];
 size_t hrnn_row_count(const hrnn_row *row); /* floats in the tensor */
 int hrnn_row_total(const hrnn_model *model); /* rows that its format has */

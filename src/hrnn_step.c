@@ -1,7 +1,6 @@
-#include "hrnn_step.h"
-#include "hrnn_vector.h"
+#include "hrnn_tensor.h"
+#include "hrnn_tile.h"
 
-#include <math.h>
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -10,102 +9,10 @@
 /* Below this many parameters a second thread costs more than it brings. */
 enum { PARALLEL_PARAMS = 4096 };
 
-/* What a context adds to the readout of the learning rate, and its clip. */
-static void prepare_context(const hrnn_state *state, hrnn_tensor *tensor)
-{
-    const hrnn_model *m = &state->model;
-    hrnn_context *c = &tensor->context;
-    const float to_size = 0.25f * (c->mean_log_lr - c->log_size) + 1;
-    const float to_usual = 0.25f * (c->mean_log_lr + 6.90775528f);
-    const float time = 0.125f * (float)log1p((double)state->steps) - 0.5f;
-    c->inputs[0] = hrnn_has(m, HRNN_RATE_TO_SIZE) ? to_size : 0;
-    c->inputs[1] = hrnn_has(m, HRNN_ABSOLUTE_LR) ? to_usual : 0;
-    c->inputs[2] = hrnn_has(m, HRNN_TIME) ? time : 0;
-    for (int i = 0; i < HRNN_CONTEXT; i++)
-        tensor->log_lr_bias += c->inputs[i] * m->log_lr_from_context_weight[i];
-    vector_product(tensor->bias, c->inputs, m->param_from_context_weight, HRNN_CONTEXT,
-                   3 * HRNN_H0);
-    if (!hrnn_has(m, HRNN_LR_LIMIT)) return;
-    const float limit = 4 * (m->lr_limit[0] - 1) + c->log_size;
-    tensor->max_log_lr = fmaxf(fminf(limit, m->max_log_lr), m->min_log_lr);
-}
-
-/* The bias of the parameter RNN: its own, and what tensor, network and context inject. */
-static void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor)
-{
-    const hrnn_model *m = &state->model;
-    tensor->log_lr_bias = m->log_lr_bias[0];
-    tensor->max_log_lr = m->max_log_lr;
-    memcpy(tensor->bias, m->param_gates_bias, sizeof m->param_gates_bias);
-    memcpy(tensor->bias + 2 * HRNN_H0, m->param_candidate_bias, sizeof m->param_candidate_bias);
-    if (hrnn_has(m, HRNN_TENSOR_RNN)) {
-        vector_add(tensor->bias, m->param_from_tensor_bias, 3 * HRNN_H0);
-        vector_product(tensor->bias, tensor->z, m->param_from_tensor_weight, HRNN_H1, 3 * HRNN_H0);
-    }
-    if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
-        vector_add(tensor->bias, m->param_from_global_bias, 3 * HRNN_H0);
-        vector_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2,
-                       3 * HRNN_H0);
-    }
-    if (hrnn_is_2(m)) prepare_context(state, tensor);
-}
-
 void hrnn_prepare(hrnn_state *state)
 {
-    for (int k = 0; k < state->n; k++) prepare_tensor(state, &state->tensors[k]);
-}
-
-LANES_FN void load_gradient(const int nv, const opt_tensor *t, const lanes_any *grad,
-                            const lanes_any *param, lanes *g, lanes *bad)
-{
-    EACH_VECTOR(v, nv) g[v] = cell_gradient(t->grad_scale * grad[v] + t->l2 * param[v], bad);
-}
-
-/* sum += x over the tile's vectors; mask (1 or 0) leaves out the lanes beyond the tensor's end. */
-LANES_FN void add_tile(const int nv, lanes *sum, const lanes *x, const lanes *mask)
-{
-    EACH_VECTOR(v, nv) *sum += mask ? mask[v] * x[v] : x[v];
-}
-
-/* One tile: block points at its first lane in row 0. grad becomes e^(η̂ + offset)·d; param becomes
- * e^η̂·q with attention. */
-LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor *t, float *block,
-                        lanes_any *grad, lanes_any *param, const lanes *mask, lanes *sums)
-{
-    const hrnn_model *model = k->model;
-    tile_row xh[HRNN_FAN], *h = xh + HRNN_INPUTS, a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1];
-    tile_row g[1], d[1], proposal[1], square[1], b[HRNN_SCALES], scale_decay[1], reset[HRNN_H0];
-    load_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
-    load_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
-    load_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
-    load_rows(nv, block, ROW_LOG_LR, 1, log_lr);
-    load_gradient(nv, t, grad, param, g[0], &sums[SUM_BAD]);
-    cell_decays(nv, k, h, b, scale_decay[0]);
-    cell_inputs(nv, k, b, scale_decay[0], g[0], log_lr[0], a, m, xh);
-    store_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
-    store_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
-    cell_gru(nv, k, xh, reset, NULL, h);
-    store_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
-    for (int j = 0; j < HRNN_H0; j++) add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
-    for (int j = 0; j < HRNN_INPUTS; j++)
-        add_tile(nv, &sums[SUM_INPUT + HRNN_H0 + j], xh[j], mask);
-    cell_learning_rate(nv, k, h, log_lr[0], proposal[0]);
-    store_rows(nv, block, ROW_LOG_LR, 1, log_lr);
-    add_tile(nv, &sums[SUM_LOG_LR], log_lr[0], mask);
-
-    cell_direction(nv, k, model->step_weight, model->step_shortcut, h, xh, d[0]);
-    EACH_VECTOR(v, nv) {
-        square[0][v] = d[0][v] * d[0][v];
-        grad[v] = lanes_exp(proposal[0][v] + model->step_offset[0]) * d[0][v];
-    }
-    add_tile(nv, &sums[SUM_STEP], square[0], mask);
-    if (!CELL_HAS(k, HRNN_ATTENTION)) return;
-    cell_direction(nv, k, model->attention_weight, model->attention_shortcut, h, xh, d[0]);
-    EACH_VECTOR(v, nv) {
-        square[0][v] = d[0][v] * d[0][v];
-        param[v] = lanes_exp(proposal[0][v]) * d[0][v];
-    }
-    add_tile(nv, &sums[SUM_ATTENTION], square[0], mask);
+    const float time = context_time(state->steps);
+    for (int k = 0; k < state->n; k++) prepare_tensor(state, &state->tensors[k], time);
 }
 
 /* The last, incomplete tile of a tensor, one vector at a time through buffers. */
@@ -210,52 +117,32 @@ static void record_tensor(const hrnn_state *state, const hrnn_tensor *tensor, co
 /* Adds up a tensor's chunks: the scale of its directions, and the tensor RNN's step. */
 static void finish_tensor(const hrnn_state *state, hrnn_tensor *tensor)
 {
-    const hrnn_model *m = &state->model;
-    double sums[SUMS] = {0};
+    tensor_work work;
+    memset(work.sums, 0, sizeof work.sums);
     for (int c = 0; c < tensor->chunks; c++)
-        for (int s = 0; s < SUMS; s++) sums[s] += state->chunks[tensor->first_chunk + c].sums[s];
-    const double n = (double)tensor->t->n;
-    const int normalised = hrnn_has(m, HRNN_STEP_NORMALISATION);
-    tensor->step_norm = normalised ? (float)(1 / sqrt(sums[SUM_STEP] / n + 1e-16)) : 1;
-    tensor->attention_norm = normalised ? (float)(1 / sqrt(sums[SUM_ATTENTION] / n + 1e-16)) : 1;
-    tensor->log_lr_sum = sums[SUM_LOG_LR];
-    tensor->context.mean_log_lr = (float)(tensor->log_lr_sum / n);
-    tensor->bad = (size_t)sums[SUM_BAD];
-
-    float input[HRNN_FAN], bias[GRU_BIASES] = {0};
-    for (int j = 0; j < HRNN_FAN; j++) input[j] = (float)(sums[SUM_INPUT + j] / n);
-    if (hrnn_has(m, HRNN_GLOBAL_RNN)) {
-        vector_add(bias, m->tensor_from_global_bias, GRU_BIASES);
-        vector_product(bias, state->global, m->tensor_from_global_weight, HRNN_H2, GRU_BIASES);
-    }
-    if (hrnn_is_2(m))
-        vector_product(bias, tensor->context.inputs, m->tensor_from_context_weight, HRNN_CONTEXT,
-                       GRU_BIASES);
-    if (state->record) record_tensor(state, tensor, input);
-    const gru cell = tensor_gru(m);
-    gru_activations act;
-    vector_gru(&cell, input, bias, tensor->z, &act, tensor->z);
+        for (int s = 0; s < SUMS; s++)
+            work.sums[s] += state->chunks[tensor->first_chunk + c].sums[s];
+    finish_sums(state, tensor, &work);
+    if (state->record) record_tensor(state, tensor, work.input);
+    step_tensor_rnn(state, tensor, &work);
 }
 
 /* The global RNN's step, and η̄ for the next step. */
 static void finish_network(hrnn_state *state)
 {
-    const hrnn_model *m = &state->model;
-    float mean[HRNN_H1] = {0};
+    network_work work;
     double log_lr = 0;
+    vector_set(work.mean, 0, HRNN_H1);
     for (int k = 0; k < state->n; k++) {
-        vector_add(mean, state->tensors[k].z, HRNN_H1);
+        vector_add(work.mean, state->tensors[k].z, HRNN_H1);
         log_lr += state->tensors[k].log_lr_sum;
     }
-    for (int j = 0; j < HRNN_H1; j++) mean[j] /= (float)state->n;
+    for (int j = 0; j < HRNN_H1; j++) work.mean[j] /= (float)state->n;
     if (state->record) {
-        memcpy(state->record->global, state->global, sizeof mean);
-        memcpy(state->record->mean_z, mean, sizeof mean);
+        memcpy(state->record->global, state->global, sizeof state->global);
+        memcpy(state->record->mean_z, work.mean, sizeof work.mean);
     }
-    const gru cell = global_gru(m);
-    gru_activations act;
-    vector_gru(&cell, mean, NULL, state->global, &act, state->global);
-    state->mean_log_lr = (float)(log_lr / (double)state->params);
+    step_global_rnn(state, log_lr, &work);
 }
 
 /* Σ x² in an order that does not depend on the machine's vectors. */
@@ -271,14 +158,15 @@ static double sum_squares(const float *x, size_t n)
     return sum;
 }
 
-static void measure_size(const hrnn_state *state, hrnn_tensor *tensor)
+static void measure_tensor(const hrnn_state *state, hrnn_tensor *tensor)
 {
-    double sum = 0;
-    for (int c = 0; c < tensor->chunks; c++) sum += state->chunks[tensor->first_chunk + c].square;
-    tensor->context.log_size = (float)(0.5 * log(fmin(sum, 1e30) / (double)tensor->t->n + 1e-4));
+    double squares = 0;
+    for (int c = 0; c < tensor->chunks; c++)
+        squares += state->chunks[tensor->first_chunk + c].square;
+    measure_size(tensor, squares);
 }
 
-/* Step 8: θ_new = θ − step; with attention φ_new = θ − attention step. */
+/* Step 8, and Σθ² for the context. */
 static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_ratio)
 {
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
@@ -289,10 +177,7 @@ static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_r
     float *restrict grad = tensor->t->grad + chunk->first;
     const size_t n = chunk->count;
     if (!hrnn_has(&state->model, HRNN_ATTENTION)) {
-        for (size_t i = 0; i < n; i++) {
-            param[i] -= step * grad[i];
-            grad[i] = 0;
-        }
+        for (size_t i = 0; i < n; i++) update_entry(step, &param[i], &grad[i]);
         if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
         return;
     }
@@ -300,11 +185,8 @@ static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_r
     for (size_t i = 0; i < n; i += BLOCK) {
         float *restrict theta = tensor->blocks + (chunk->first + i) / BLOCK * stride +
                                 (size_t)ROW_OTHER * BLOCK;
-        for (size_t j = 0; j < BLOCK && i + j < n; j++) {
-            param[i + j] = theta[j] - look * param[i + j];
-            theta[j] -= step * grad[i + j];
-            grad[i + j] = 0;
-        }
+        for (size_t j = 0; j < BLOCK && i + j < n; j++)
+            update_attended_entry(step, look, &theta[j], &param[i + j], &grad[i + j]);
     }
     if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
 }
@@ -335,14 +217,14 @@ static void refresh_contexts(hrnn_state *state)
         const float *param = state->tensors[chunk->tensor].t->param;
         chunk->square = sum_squares(param + chunk->first, chunk->count);
     }
-    for (int k = 0; k < state->n; k++) measure_size(state, &state->tensors[k]);
+    for (int k = 0; k < state->n; k++) measure_tensor(state, &state->tensors[k]);
     hrnn_prepare(state);
 }
 
-static void prepare_after_step(const hrnn_state *state, hrnn_tensor *tensor)
+static void prepare_after_step(const hrnn_state *state, hrnn_tensor *tensor, float time)
 {
-    if (hrnn_is_2(&state->model)) measure_size(state, tensor);
-    prepare_tensor(state, tensor);
+    if (hrnn_is_2(&state->model)) measure_tensor(state, tensor);
+    prepare_tensor(state, tensor, time);
 }
 
 static int in_parallel(void)
@@ -356,6 +238,7 @@ static int in_parallel(void)
 
 static void step_on_threads(hrnn_state *state, cell_constants k, float rate_ratio)
 {
+    const float time = context_time(state->steps);
 #pragma omp parallel
     {
 #pragma omp for schedule(static, 1)
@@ -367,18 +250,19 @@ static void step_on_threads(hrnn_state *state, cell_constants k, float rate_rati
 #pragma omp for schedule(static, 1)
         for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
 #pragma omp for schedule(static)
-        for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t]);
+        for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t], time);
     }
 }
 
 /* The same on this thread alone: a region of one thread costs as much as a step of a small network. */
 static void step_here(hrnn_state *state, cell_constants k, float rate_ratio)
 {
+    const float time = context_time(state->steps);
     for (int c = 0; c < state->n_chunks; c++) run_chunk(state, k, &state->chunks[c]);
     for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
     finish_network(state);
     for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
-    for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t]);
+    for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t], time);
 }
 
 void hrnn_step(hrnn_state *state, float rate_ratio)

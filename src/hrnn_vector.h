@@ -1,6 +1,10 @@
 /* The GRUs of 20 units of a tensor and of the network (algorithm.md, steps 5 and 6) and the affine
  * maps between states and biases, for one vector at a time, each beside its adjoint. Weights are
- * [in, out], row-major. Meta-gradients are added to doubles: over an episode there are many. */
+ * [in, out], row-major. Meta-gradients are added to doubles: over an episode there are many.
+ *
+ * On a GPU all threads of a block call these together, with vectors that they share. A thread has
+ * the same entries of every vector of one length or less, so that only reading another's entry needs
+ * VECTOR_SYNC before it: inputs and states must be complete when a function is called. */
 #ifndef HRNN_VECTOR_H
 #define HRNN_VECTOR_H
 
@@ -8,6 +12,25 @@
 
 #include "hrnn_model.h"
 #include "lanes.h"
+
+#ifdef __CUDACC__
+#define VECTOR_FN static __device__ inline
+#define EACH_ENTRY(j, n) for (int j = (int)threadIdx.x; j < (n); j += (int)blockDim.x)
+#define EACH_LANES(j, n) EACH_ENTRY(j, n)
+#define VECTOR_ONE if (threadIdx.x == 0)
+#define VECTOR_SYNC() __syncthreads()
+#else
+#define VECTOR_FN static inline
+#define EACH_ENTRY(j, n) for (int j = 0; j < (n); j++)
+#define EACH_LANES(j, n) for (int j = 0; j < (n); j += LANES)
+#define VECTOR_ONE
+#define VECTOR_SYNC() ((void)0)
+#endif
+#ifdef __cplusplus
+#define VECTOR_ALIGNED alignas(64)
+#else
+#define VECTOR_ALIGNED _Alignas(64)
+#endif
 
 enum {
     GRU_UNITS = 20,
@@ -23,7 +46,7 @@ typedef struct {
 
 /* Of one step; gates: r, u. */
 typedef struct {
-    _Alignas(64) float gates[GRU_PAD], candidate[GRU_PAD];
+    VECTOR_ALIGNED float gates[GRU_PAD], candidate[GRU_PAD];
     float reset[GRU_UNITS]; /* r∘h */
 } gru_activations;
 
@@ -33,32 +56,84 @@ typedef struct {
     const float *gates_transposed, *candidate_transposed;
 } gru_adjoint_weights;
 
-static inline gru tensor_gru(const hrnn_model *m)
+VECTOR_FN gru tensor_gru(const hrnn_model *m)
 {
-    return (gru){m->tensor_gates_weight, m->tensor_gates_bias, m->tensor_candidate_weight,
-                 m->tensor_candidate_bias, HRNN_FAN};
+    const gru w = {m->tensor_gates_weight, m->tensor_gates_bias, m->tensor_candidate_weight,
+                   m->tensor_candidate_bias, HRNN_FAN};
+    return w;
 }
 
-static inline gru global_gru(const hrnn_model *m)
+VECTOR_FN gru global_gru(const hrnn_model *m)
 {
-    return (gru){m->global_gates_weight, m->global_gates_bias, m->global_candidate_weight,
-                 m->global_candidate_bias, HRNN_H1};
+    const gru w = {m->global_gates_weight, m->global_gates_bias, m->global_candidate_weight,
+                   m->global_candidate_bias, HRNN_H1};
+    return w;
 }
 
-static inline void vector_add(float *restrict y, const float *restrict x, int n)
+VECTOR_FN void vector_set(float *y, float x, int n)
 {
-    for (int i = 0; i < n; i++) y[i] += x[i];
+    EACH_ENTRY(j, n) y[j] = x;
+}
+
+VECTOR_FN void vector_copy(float *__restrict__ y, const float *__restrict__ x, int n)
+{
+    EACH_ENTRY(j, n) y[j] = x[j];
+}
+
+VECTOR_FN void vector_add(float *__restrict__ y, const float *__restrict__ x, int n)
+{
+    EACH_ENTRY(j, n) y[j] += x[j];
 }
 
 /* y[j] += Σ_k x[k]·w[k, j]; w is [n_in, n_out]. */
-static inline void vector_product(float *restrict y, const float *restrict x,
-                                  const float *restrict w, int n_in, int n_out)
+VECTOR_FN void vector_product(float *__restrict__ y, const float *__restrict__ x,
+                              const float *__restrict__ w, int n_in, int n_out)
 {
+#ifdef __CUDACC__
+    EACH_ENTRY(j, n_out) {
+        float sum = y[j];
+        for (int k = 0; k < n_in; k++) sum += x[k] * w[k * n_out + j];
+        y[j] = sum;
+    }
+#else
     for (int k = 0; k < n_in; k++)
         for (int j = 0; j < n_out; j++) y[j] += x[k] * w[k * n_out + j];
+#endif
 }
 
-/* Of the map above, to its weights: gradient[k, j] += x[k]·y_cot[j]. */
+/* One step: bias [60] is injected into r, u and c, or NULL; new_state may be state. */
+VECTOR_FN void vector_gru(const gru *w, const float *input, const float *bias,
+                              const float *state, gru_activations *act, float *new_state)
+{
+    enum { N = GRU_UNITS };
+    vector_set(act->gates, 0, GRU_PAD);
+    vector_set(act->candidate, 0, GRU_PAD);
+    vector_add(act->gates, w->gates_bias, 2 * N);
+    vector_add(act->candidate, w->candidate_bias, N);
+    if (bias) {
+        vector_add(act->gates, bias, 2 * N);
+        vector_add(act->candidate, bias + 2 * N, N);
+    }
+    vector_product(act->gates, input, w->gates_weight, w->n_in, 2 * N);
+    vector_product(act->gates, state, w->gates_weight + w->n_in * 2 * N, N, 2 * N);
+    EACH_LANES(i, 2 * N) {
+        lanes *v = (lanes *)(act->gates + i);
+        *v = lanes_sigmoid(*v);
+    }
+    EACH_ENTRY(j, N) act->reset[j] = act->gates[j] * state[j];
+    VECTOR_SYNC();
+    vector_product(act->candidate, input, w->candidate_weight, w->n_in, N);
+    vector_product(act->candidate, act->reset, w->candidate_weight + w->n_in * N, N, N);
+    EACH_LANES(i, N) {
+        lanes *v = (lanes *)(act->candidate + i);
+        *v = lanes_tanh(*v);
+    }
+    EACH_ENTRY(j, N)
+        new_state[j] = act->candidate[j] + act->gates[N + j] * (state[j] - act->candidate[j]);
+}
+
+#ifndef __CUDACC__
+/* Of vector_product, to its weights: gradient[k, j] += x[k]·y_cot[j]. */
 static inline void vector_product_weights(double *restrict gradient, const float *restrict x,
                                           const float *restrict y_cot, int n_in, int n_out)
 {
@@ -71,37 +146,7 @@ static inline void vector_add_double(double *restrict y, const float *restrict x
     for (int i = 0; i < n; i++) y[i] += (double)x[i];
 }
 
-/* One step: bias [60] is injected into r, u and c, or NULL; new_state may be state. */
-static inline void vector_gru(const gru *w, const float *input, const float *bias,
-                              const float *state, gru_activations *act, float *new_state)
-{
-    enum { N = GRU_UNITS };
-    memset(act->gates, 0, sizeof act->gates);
-    memset(act->candidate, 0, sizeof act->candidate);
-    vector_add(act->gates, w->gates_bias, 2 * N);
-    vector_add(act->candidate, w->candidate_bias, N);
-    if (bias) {
-        vector_add(act->gates, bias, 2 * N);
-        vector_add(act->candidate, bias + 2 * N, N);
-    }
-    vector_product(act->gates, input, w->gates_weight, w->n_in, 2 * N);
-    vector_product(act->gates, state, w->gates_weight + w->n_in * 2 * N, N, 2 * N);
-    for (int i = 0; i < 2 * N; i += LANES) {
-        lanes *v = (lanes *)(act->gates + i);
-        *v = lanes_sigmoid(*v);
-    }
-    for (int j = 0; j < N; j++) act->reset[j] = act->gates[j] * state[j];
-    vector_product(act->candidate, input, w->candidate_weight, w->n_in, N);
-    vector_product(act->candidate, act->reset, w->candidate_weight + w->n_in * N, N, N);
-    for (int i = 0; i < N; i += LANES) {
-        lanes *v = (lanes *)(act->candidate + i);
-        *v = lanes_tanh(*v);
-    }
-    for (int j = 0; j < N; j++)
-        new_state[j] = act->candidate[j] + act->gates[N + j] * (state[j] - act->candidate[j]);
-}
-
-/* Its adjoint: new_cot is of the new state; sets delta [60], of what σ and tanh are taken of (which
+/* The adjoint of vector_gru: new_cot is of the new state; sets delta [60], of what σ and tanh are taken of (which
  * is of the bias, too), input_cot [n_in] and state_cot [20], which may be new_cot. */
 static inline void vector_gru_adjoint(const gru_adjoint_weights *w, int n_in, const float *input,
                                       const float *state, const gru_activations *act,
@@ -135,4 +180,5 @@ static inline void vector_gru_adjoint(const gru_adjoint_weights *w, int n_in, co
     vector_product_weights(w->candidate_weight + n_in * N, act->reset, delta + 2 * N, N, N);
 }
 
+#endif
 #endif
