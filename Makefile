@@ -62,7 +62,7 @@ help:
 	@echo
 	@echo 'Options, with their defaults:'
 	@echo '  DARKNET=        build on a copy of this Darknet checkout instead of the Debian source package'
-	@echo '  GPU=0 CUDNN=0   CUDA and cuDNN (needs nvcc; CUDA=folder)'
+	@echo '  GPU=0 CUDNN=0   CUDA, for the host and the optimizers, and cuDNN (needs nvcc; CUDA=folder)'
 	@echo '  ARCH=           nvcc -gencode flags; by default Turing to Blackwell'
 	@echo '  OPENCV=1 OPENMP=1 OPENBLAS=1'
 	@echo '  MPI=0           1: build/metatrain runs on many machines, under mpirun (OpenMPI)'
@@ -82,6 +82,7 @@ comma := ,
 debug := $(filter 1,$(DEBUG))
 asan := $(filter 1,$(ASAN))
 mpi := $(filter 1,$(MPI))
+gpu := $(filter 1,$(GPU))
 optimise = $(if $(debug),-O0 -g,$(if $(asan),-O1 -g,-O3)) -march=$(MARCH)
 sanitize = $(if $(asan),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined \
     -fno-omit-frame-pointer)
@@ -89,7 +90,10 @@ openmp = $(if $(filter 1,$(OPENMP)),-fopenmp,-Wno-unknown-pragmas)
 
 # Ours: warnings are errors; no flag that lets the compiler take NaN and infinity for impossible.
 own_cflags = -std=gnu11 -Wall -Wextra -Werror $(optimise) -fno-math-errno -fno-trapping-math \
-    $(openmp) $(sanitize) -Isrc
+    $(openmp) $(sanitize) -Isrc $(if $(gpu),-DGPU -isystem $(CUDA)/include)
+own_cxxflags = -std=gnu++17 $(filter-out -std=%,$(own_cflags))
+own_nvccflags = -O3 $(ARCH) -std=c++17 --Werror all-warnings -Isrc -DGPU \
+    --compiler-options -Wall,-Wextra$(if $(debug),$(comma)-g)
 
 # The host's: upstream builds with -Ofast, which compiles isnan away and, when linking, flushes
 # denormals to zero in the whole process. These flags are what is left of it without either.
@@ -101,11 +105,11 @@ host_macros = $(if $(filter 1,$(OPENCV)),-DOPENCV) $(if $(filter 1,$(OPENBLAS)),
 host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc
 nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
 
-libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz -lm -pthread $(if $(mpi),$(mpi_libs))
+libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz $(cuda_libs) -lm -pthread $(if $(mpi),$(mpi_libs))
+cuda_libs = $(if $(gpu),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcudart -lstdc++)
 mpi_libs = $(shell pkg-config --libs ompi-c)
 host_libs = $(if $(filter 1,$(OPENCV)),$(opencv_libs) -lstdc++) \
-    $(if $(filter 1,$(GPU)),-L$(CUDA)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA)/lib64 -lcudart -lcublas \
-    -lcurand $(if $(filter 1,$(CUDNN)),-lcudnn) -lstdc++)
+    $(if $(gpu),$(cuda_libs) -lcublas -lcurand $(if $(filter 1,$(CUDNN)),-lcudnn))
 
 # --- What building needs to know: installed packages, flags, the host's sources. ---
 # Both files are included, so make brings them up to date and starts again when they changed.
@@ -115,7 +119,7 @@ define settings
 CC=$(CC) CXX=$(CXX) NVCC=$(NVCC)
 own: $(own_cflags) $(CFLAGS) $(if $(mpi),MPI)
 host: $(host_cflags) $(host_macros) $(host_includes) $(CFLAGS)
-gpu: $(if $(filter 1,$(GPU)),$(nvcc_flags))
+gpu: $(if $(gpu),$(own_nvccflags) $(nvcc_flags))
 link: $(LDFLAGS)
 endef
 export settings
@@ -155,9 +159,11 @@ host_commands := captcha lsd super art tag cifar go rnn segmenter regressor clas
 command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
 host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
     $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
-library_sources := $(filter-out src/darknet_%.c src/meta/comm_$(if $(mpi),self,mpi).c, \
-    $(wildcard src/*.c src/compare/*.c src/meta/*.c))
-library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o)
+library_sources := $(filter-out src/darknet_%.c src/meta/comm_$(if $(mpi),self,mpi).c \
+    $(if $(gpu),,src/hrnn_cuda.c), $(wildcard src/*.c src/compare/*.c src/meta/*.c))
+kernels := $(wildcard src/*.cu)
+library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o) \
+    $(if $(gpu),$(kernels:src/%=$(BUILD)/obj/%.o))
 hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_*.c))
 
 # What includes the host's header is compiled with the host's macros (its structures depend on them).
@@ -177,6 +183,10 @@ $(BUILD)/version.h: FORCE
 $(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST_DIR).mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MD -MP -c '$<' -o '$@'
+
+$(BUILD)/obj/%.cu.o: src/%.cu $(BUILD)/config.mk
+	@echo 'NVCC $<'; mkdir -p '$(@D)'
+	@$(NVCC) $(own_nvccflags) -MMD -MP -c '$<' -o '$@'
 
 $(BUILD)/host-obj/%.o: $(HOST_DIR)/src/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
@@ -219,6 +229,40 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
+# The kernels on an emulated GPU, and the vector code at the width of a CUDA thread: their tests need
+# neither nvcc nor a GPU.
+emulated := $(kernels:src/%=$(BUILD)/obj/emulated/%.o) $(BUILD)/obj/emulated/emulation.o \
+    $(patsubst %,$(BUILD)/obj/emulated/%.o,device hrnn_cuda moments rule_adam rule_hrnn rule_rmsprop \
+    rule_sgd)
+scalar := $(patsubst %,$(BUILD)/obj/scalar/%.o,hrnn_adjoint hrnn_adjoint_back hrnn_step hrnn_unroll \
+    rule_hrnn)
+cuda_tests := $(patsubst %,$(BUILD)/tests/%,replay-emulated replay-scalar lanes-scalar)
+emulated_flags = $(filter-out -DGPU,$1) -DGPU -Itests/emulation
+$(BUILD)/obj/emulated/%.o: src/%.c $(BUILD)/config.mk
+	@echo 'CC   $< (emulated)'; mkdir -p '$(@D)'
+	@$(CC) $(call emulated_flags,$(own_cflags)) $(CFLAGS) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/obj/emulated/%.o: tests/emulation/%.c $(BUILD)/config.mk
+	@echo 'CC   $<'; mkdir -p '$(@D)'
+	@$(CC) $(call emulated_flags,$(own_cflags)) $(CFLAGS) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/obj/emulated/%.cu.o: src/%.cu $(BUILD)/config.mk
+	@echo 'CXX  $< (emulated)'; mkdir -p '$(@D)'
+	@$(CXX) $(call emulated_flags,$(own_cxxflags)) -Wno-unknown-pragmas -fno-exceptions $(CXXFLAGS) \
+	    -MMD -MP -include tests/emulation/cuda_runtime.h -x c++ -c '$<' -o '$@'
+$(BUILD)/obj/scalar/%.o: src/%.c $(BUILD)/config.mk
+	@echo 'CC   $< (scalar)'; mkdir -p '$(@D)'
+	@$(CC) $(own_cflags) -DLANES=1 $(CFLAGS) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/obj/scalar/%.o: tests/%.c $(BUILD)/config.mk
+	@echo 'CC   $< (scalar)'; mkdir -p '$(@D)'
+	@$(CC) $(own_cflags) -DLANES=1 $(CFLAGS) -MMD -MP -c '$<' -o '$@'
+$(BUILD)/obj/tests/test_cuda.o: own_cflags := $(call emulated_flags,$(own_cflags))
+$(BUILD)/tests/test_cuda: $(emulated)
+$(BUILD)/tests/replay-emulated: $(emulated) $(BUILD)/obj/tools/replay.o
+$(BUILD)/tests/replay-scalar: $(scalar) $(BUILD)/obj/tools/replay.o
+$(BUILD)/tests/lanes-scalar: $(BUILD)/obj/scalar/test_lanes.o
+$(cuda_tests): $(BUILD)/libhrnn.a
+	@echo 'LINK $@'; mkdir -p '$(@D)'
+	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lcmocka $(libs)
+
 # metatrain with MPI, for the tests of builds without.
 $(BUILD)/tests/metatrain-mpi: libs += $(mpi_libs) $(host_libs)
 $(BUILD)/tests/metatrain-mpi: $(BUILD)/obj/tools/metatrain.o $(BUILD)/obj/meta/comm_mpi.o \
@@ -231,10 +275,11 @@ $(models): $(BUILD)/%: weights/%
 
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) \
-    $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o))
+    $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o) $(emulated) $(scalar) \
+    $(BUILD)/obj/scalar/test_lanes.o)
 
 # --- Checks ---
-test check: all $(unit_tests:%=$(BUILD)/tests/%) $(BUILD)/tests/metatrain-mpi
+test check: all $(unit_tests:%=$(BUILD)/tests/%) $(BUILD)/tests/metatrain-mpi $(cuda_tests)
 	@BUILD='$(BUILD)' HOST='$(HOST_DIR)' tests/run.sh
 
 # Small networks; the tests test_host_* have the kinds of layers that these lack, `make test` all cfgs.

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include "device.h"
 #include "rule.h"
 #include "safetensors.h"
 
@@ -101,6 +102,13 @@ static opt_status write_piece(const piece *p, void *context, opt_error *error)
     return status;
 }
 
+static opt_status check_device(const optimizer *opt, const char *file, opt_error *error)
+{
+    const char *failure = device_failure(opt->cuda);
+    return failure ? opt_fail(error, OPT_IO, "%s: device cuda has failed: %s", file, failure)
+                   : OPT_OK;
+}
+
 static void declare_host(st_writer *w, const opt_note *notes, int n_notes, const opt_blob *blobs,
                          int n_blobs)
 {
@@ -134,6 +142,7 @@ opt_status opt_save(const optimizer *opt, const char *file, const opt_note *note
     declare_host(s.writer, notes, n_notes, blobs, n_blobs);
     if (!status) status = st_writer_begin(s.writer, file, 1, error);
     if (!status) status = visit_all(opt, write_piece, &s, error);
+    if (!status) status = check_device(opt, file, error);
     for (int i = 0; i < n_blobs && !status; i++)
         status = st_writer_data(s.writer, blobs[i].data, blobs[i].bytes, error);
     if (!status) status = st_writer_end(s.writer, error);
@@ -310,6 +319,7 @@ opt_status opt_load(optimizer *opt, const char *path, const opt_blob *blobs, int
         }
         opt->steps = steps;
         if (opt->rule->loaded) opt->rule->loaded(opt);
+        status = check_device(opt, path, error);
     }
     st_close(file);
     return status;

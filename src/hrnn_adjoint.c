@@ -121,6 +121,9 @@ opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_er
     if (strcmp(opt->rule->name, "hrnn") != 0)
         return opt_fail(error, OPT_BAD_OPTION, "the adjoint is of optimizer hrnn, found \"%s\"",
                         opt->rule->name);
+    if (opt->cuda)
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "the adjoint is of an optimizer on device cpu, found cuda");
     if (hrnn_is_2(&((const hrnn_state *)opt->state)->model))
         return opt_fail(error, OPT_BAD_OPTION,
                         "the adjoint is of models of format hrnn-1, found hrnn-2");

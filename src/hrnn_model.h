@@ -82,13 +82,19 @@ enum {
     HRNN_2_FEATURES = (1 << HRNN_FEATURES) - 1 - HRNN_FULL,
 };
 
-static inline int hrnn_has(const hrnn_model *model, hrnn_feature feature)
+#ifdef __CUDACC__
+#define HRNN_ANYWHERE static inline __host__ __device__
+#else
+#define HRNN_ANYWHERE static inline
+#endif
+
+HRNN_ANYWHERE int hrnn_has(const hrnn_model *model, hrnn_feature feature)
 {
     return model->features >> feature & 1;
 }
 
 /* Whether the model is of format=hrnn-2. */
-static inline int hrnn_is_2(const hrnn_model *model)
+HRNN_ANYWHERE int hrnn_is_2(const hrnn_model *model)
 {
     return (model->features & HRNN_2_FEATURES) != 0;
 }

@@ -68,7 +68,7 @@ typedef struct {
     int *of_tensor;         /* index in tensors of the optimizer's k-th tensor; -1: frozen */
     hrnn_chunk *chunks;
     int n_chunks;
-    float *arena;           /* all blocks, aligned to 64 bytes */
+    float *arena;           /* all blocks, aligned to 64 bytes; in the memory of the device */
     size_t arena_bytes;
     size_t params;          /* not frozen */
     int rows;               /* a block: ROW_OTHER, or one more with attention */
@@ -78,6 +78,7 @@ typedef struct {
     int mean_is_stale;      /* log_lr was written from outside: take its mean anew */
     int at_true_params;     /* attention: param holds θ */
     hrnn_record *record;    /* filled by each step; NULL: none */
+    struct hrnn_cuda *cuda; /* hrnn_cuda.h; NULL: on the CPU */
 } hrnn_state;
 
 static inline int hrnn_tape_rows(const hrnn_state *state)

@@ -89,6 +89,15 @@ LANES_FN lanes lanes_from_bits(lanes_int i)
 #endif
 }
 
+LANES_FN lanes_int lanes_shift_left(lanes_int i, int bits)
+{
+#if LANES == 1
+    return (lanes_int)((uint32_t)i << bits);
+#else
+    return i << bits;
+#endif
+}
+
 LANES_FN lanes lanes_from_int(lanes_int i)
 {
 #if LANES == 1
@@ -224,7 +233,7 @@ LANES_FN lanes lanes_exp(lanes x)
     y = y * f + 2.40221075e-1f;
     y = y * f + 6.93147188e-1f;
     y = y * f + 1.0f;
-    return lanes_from_bits(lanes_bits(y) + (lanes_bits(shifted) << 23));
+    return lanes_from_bits(lanes_bits(y) + lanes_shift_left(lanes_bits(shifted), 23));
 #endif
 }
 
@@ -252,7 +261,7 @@ LANES_FN lanes_int lanes_split(lanes y, lanes *f)
 {
     lanes_int bits = lanes_bits(y);
     lanes_int e = (bits - 0x3f3504f3) >> 23;
-    *f = lanes_from_bits(bits - (e << 23)) - 1.0f;
+    *f = lanes_from_bits(bits - lanes_shift_left(e, 23)) - 1.0f;
     return e;
 }
 

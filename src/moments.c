@@ -1,5 +1,4 @@
-#include <float.h>
-#include <math.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include "moments.h"
@@ -13,11 +12,15 @@ typedef struct {
 
 typedef struct {
     int n_fields;
-    float *arena;  /* n_fields arrays of length floats, one after the other */
+    float *arena;  /* of the device: n_fields arrays of length floats, one after the other */
     size_t length; /* a multiple of PAD, so that every array is aligned */
     size_t *start; /* [opt->n] where tensor k begins in each array; a multiple of PAD */
     span *spans;
     ptrdiff_t n_spans;
+#ifdef GPU
+    moments_device device;
+    device_reporter *reporter; /* NULL on a CPU */
+#endif
 } moments;
 
 static size_t round_up(size_t n, size_t to)
@@ -58,6 +61,49 @@ static float *span_state(const moments *m, const span *s, int field)
     return m->arena + (size_t)field * m->length + m->start[s->tensor] + s->first;
 }
 
+static opt_status no_memory(const optimizer *opt, opt_error *error)
+{
+    return opt_fail(error, OPT_NO_MEMORY,
+                    "no memory for the state of %s: %d floats for each parameter", opt->rule->name,
+                    ((const moments *)opt->state)->n_fields);
+}
+
+#ifdef GPU
+/* The spans as the kernels read them. */
+static opt_status describe_spans(const optimizer *opt, moments *m, opt_error *error)
+{
+    const size_t bytes = (size_t)m->n_spans * sizeof(*m->device.spans);
+    device_span *spans = malloc(bytes + 1);
+    m->reporter = device_reporter_new();
+    m->device.spans = device_alloc(1, bytes);
+    if (m->n_spans > INT_MAX || !spans || !m->reporter || !m->device.spans) {
+        free(spans);
+        return no_memory(opt, error);
+    }
+    for (ptrdiff_t i = 0; i < m->n_spans; i++) {
+        const span *s = &m->spans[i];
+        const opt_tensor *t = &opt->tensors[s->tensor];
+        spans[i] = (device_span){t->param + s->first, t->grad + s->first, span_state(m, s, 0),
+                                 (unsigned)s->count,  t->grad_scale,      t->l2,
+                                 t->lr_scale,         opt->n - s->tensor};
+    }
+    device_put(1, m->device.spans, spans, bytes);
+    free(spans);
+    m->device.n_spans = (unsigned)m->n_spans;
+    m->device.stride = m->length;
+    return OPT_OK;
+}
+#endif
+
+/* Each thread touches first what it will work on. */
+static void start(const moments *m)
+{
+#pragma omp parallel for schedule(static)
+    for (ptrdiff_t i = 0; i < m->n_spans; i++)
+        for (int f = 0; f < m->n_fields; f++)
+            memset(span_state(m, &m->spans[i], f), 0, m->spans[i].count * sizeof(float));
+}
+
 opt_status moments_init(optimizer *opt, opt_error *error)
 {
     moments *m = calloc(1, sizeof(*m));
@@ -66,20 +112,18 @@ opt_status moments_init(optimizer *opt, opt_error *error)
     while (opt->fields[m->n_fields].name) m->n_fields++;
     m->start = malloc(((size_t)opt->n + 1) * sizeof(*m->start));
     if (m->start && lay_out(opt, m)) {
-        size_t bytes = (size_t)m->n_fields * m->length * sizeof(float);
         m->spans = malloc(((size_t)m->n_spans + 1) * sizeof(*m->spans));
-        m->arena = aligned_alloc(ALIGN, bytes ? bytes : ALIGN);
+        m->arena = device_alloc(opt->cuda, moments_bytes(opt));
     }
-    if (!m->spans || !m->arena)
-        return opt_fail(error, OPT_NO_MEMORY,
-                        "no memory for the state of %s: %d floats for each parameter",
-                        opt->rule->name, m->n_fields);
+    if (!m->spans || !m->arena) return no_memory(opt, error);
     cut_spans(opt, m);
-    /* Each thread touches first what it will work on. */
-#pragma omp parallel for schedule(static)
-    for (ptrdiff_t i = 0; i < m->n_spans; i++)
-        for (int f = 0; f < m->n_fields; f++)
-            memset(span_state(m, &m->spans[i], f), 0, m->spans[i].count * sizeof(float));
+#ifdef GPU
+    if (opt->cuda) {
+        device_zero(1, m->arena, moments_bytes(opt));
+        return describe_spans(opt, m, error);
+    }
+#endif
+    start(m);
     return OPT_OK;
 }
 
@@ -87,9 +131,15 @@ void moments_free(optimizer *opt)
 {
     moments *m = opt->state;
     if (!m) return;
+#ifdef GPU
+    if (opt->cuda) {
+        device_reporter_free(m->reporter);
+        device_free(1, m->device.spans);
+    }
+#endif
+    device_free(opt->cuda, m->arena);
     free(m->start);
     free(m->spans);
-    free(m->arena);
     free(m);
     opt->state = NULL;
 }
@@ -109,13 +159,13 @@ static float *field_at(const optimizer *opt, const rule_field *field, int k, siz
 void moments_read(const optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
                   float *out)
 {
-    memcpy(out, field_at(opt, field, k, first), count * sizeof(float));
+    device_get(opt->cuda, out, field_at(opt, field, k, first), count * sizeof(float));
 }
 
 void moments_write(optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
                    const float *in)
 {
-    memcpy(field_at(opt, field, k, first), in, count * sizeof(float));
+    device_put(opt->cuda, field_at(opt, field, k, first), in, count * sizeof(float));
 }
 
 /* grad <- the gradient, in place, non-finite entries as 0; returns how many those were. */
@@ -127,19 +177,27 @@ static size_t take_gradient(const opt_tensor *t, size_t first, size_t n)
     int finite = 0;
 #pragma omp simd reduction(+ : finite)
     for (size_t i = 0; i < n; i++) {
-        float value = scale * g[i] + l2 * param[i];
-        int ok = fabsf(value) <= FLT_MAX;
+        float value;
+        int ok = moments_gradient(scale, l2, g[i], param[i], &value);
         g[i] = ok ? value : 0;
         finite += ok;
     }
     return n - (size_t)finite;
 }
 
-void moments_step(optimizer *opt, float rate_ratio, moments_update *update, const void *constants,
-                  opt_step_report *report)
+void moments_step(optimizer *opt, float rate_ratio, moments_update *update, moments_launch *launch,
+                  const void *constants, opt_step_report *report)
 {
     const moments *m = opt->state;
     const float rate = opt->options.rate * rate_ratio;
+#ifdef GPU
+    if (opt->cuda) {
+        launch(constants, &m->device, rate, device_reporter_begin(m->reporter));
+        device_reporter_end(m->reporter, opt->n, report);
+        return;
+    }
+#endif
+    (void)launch;
     size_t bad = 0;
     int first_bad = opt->n;
 #pragma omp parallel for schedule(static) reduction(+ : bad) reduction(min : first_bad) \

@@ -1,10 +1,13 @@
 /* Private: the state of the rules that keep whole arrays (sgd, adam, rmsprop), and the loop that
  * runs them. Each field of the rule is one array over the parameters of all active tensors, and
  * starts at 0. The loop goes over spans of at most MOMENTS_SPAN entries of one tensor, all tensors
- * together, in one parallel region; spans do not depend on the number of threads. */
+ * together, in one parallel region; spans do not depend on the number of threads. On device cuda the
+ * arrays are there, and a block of threads has a span. */
 #ifndef MOMENTS_H
 #define MOMENTS_H
 
+#include "moments_cuda.h"
+#include "moments_rules.h"
 #include "rule.h"
 
 enum { MOMENTS_SPAN = 2048 };
@@ -24,17 +27,8 @@ void moments_read(const optimizer *opt, const rule_field *field, int k, size_t f
 void moments_write(optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
                    const float *in);
 
-/* Takes the gradients (a non-finite one as 0, counted in report), updates, zeroes the gradients. */
-void moments_step(optimizer *opt, float rate_ratio, moments_update *update, const void *constants,
-                  opt_step_report *report);
-
-/* g, but never so large that a rule's mean of g * g becomes infinite: that would stop the parameter
- * for good. */
-static inline float moments_bounded(float g)
-{
-    const float most = 1e19f;
-    g = g < most ? g : most;
-    return g > -most ? g : -most;
-}
-
+/* Takes the gradients (a non-finite one as 0, counted in report), updates, zeroes the gradients.
+ * launch: MOMENTS_LAUNCH of the rule, for device cuda. */
+void moments_step(optimizer *opt, float rate_ratio, moments_update *update, moments_launch *launch,
+                  const void *constants, opt_step_report *report);
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "device.h"
 #include "rule.h"
 
 static const rule *const rules[] = {&rule_sgd, &rule_adam, &rule_rmsprop, &rule_hrnn};
@@ -66,10 +67,6 @@ static opt_status check_options(const opt_options *options, opt_error *error)
         return opt_fail(error, OPT_BAD_OPTION, "unknown optimizer \"%.100s\", expected one of: %s",
                         options->rule ? options->rule : "", known);
     }
-    if (options->device && strcmp(options->device, "cpu") != 0)
-        return opt_fail(error, OPT_BAD_OPTION,
-                        "optimizer %s cannot run on device \"%.100s\", expected cpu", options->rule,
-                        options->device);
     opt_status status = check_range("rate", options->rate, 0, INFINITY, error);
     if (!status) status = check_range("momentum", options->momentum, 0, 1, error);
     if (!status) status = check_range("beta1", options->beta1, 0, 1, error);
@@ -148,7 +145,10 @@ static opt_status copy_arguments(optimizer *opt, const opt_options *options,
 optimizer *opt_create_from(const opt_options *options, const void *model, const opt_tensor *tensors,
                            int n, opt_error *error)
 {
-    if (check_options(options, error) || check_tensors(tensors, n, error)) return NULL;
+    int cuda;
+    if (check_options(options, error) || check_tensors(tensors, n, error) ||
+        device_find(options->device, &cuda, error))
+        return NULL;
     optimizer *opt = calloc(1, sizeof(*opt));
     if (!opt) {
         opt_fail(error, OPT_NO_MEMORY, "no memory for an optimizer");
@@ -158,6 +158,7 @@ optimizer *opt_create_from(const opt_options *options, const void *model, const 
     opt->fields = opt->rule->fields;
     opt->n = n;
     opt->model = model;
+    opt->cuda = cuda;
     if (copy_arguments(opt, options, tensors, error) || opt->rule->init(opt, error)) {
         opt_free(opt);
         return NULL;

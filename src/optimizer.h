@@ -38,7 +38,8 @@ opt_status opt_fail(opt_error *error, opt_status status, const char *format, ...
 typedef struct {
     const char *name;  /* "3.weights": unique, stable across runs, no '/'; it keys the checkpoint */
     float *param;      /* [n] where the network is evaluated: φ while training, θ for saving */
-    float *grad;       /* [n] accumulated gradient; zeroed by a step */
+    float *grad;       /* [n] accumulated gradient; zeroed by a step. On device cuda both are in the
+                        * memory of the current CUDA device */
     size_t n;          /* > 0 */
     float grad_scale;  /* g = grad_scale * grad + l2 * param; Darknet: -1 / (batch * subdivisions) */
     float l2;          /* L2 decay; 0 for biases and scales */
@@ -47,7 +48,7 @@ typedef struct {
 
 typedef struct {
     const char *rule;   /* "sgd", "adam", "rmsprop", "hrnn" */
-    const char *device; /* "cpu"; NULL: "cpu" */
+    const char *device; /* "cpu"; "cuda" in a build with GPU=1; NULL: "cpu" */
     const char *model;  /* hrnn: path of the meta-trained model; not read by the others */
     float rate;         /* learning rate; hrnn: starting rate, 0: the model's own initial_lr */
     float momentum;     /* sgd: momentum; others ignore it */
@@ -64,13 +65,15 @@ const char *const *opt_rule_names(void);
 typedef struct optimizer optimizer;
 
 /* Copies the descriptions (not the arrays). NULL and *error on failure: unknown rule or device, a
- * rate that is negative or not finite, two tensors of one name, an unreadable model, no memory.
+ * device that this machine lacks, a rate that is negative or not finite, two tensors of one name, an
+ * unreadable model, no memory.
  * All memory that steps need is allocated here. */
 optimizer *opt_create(const opt_options *options, const opt_tensor *tensors, int n,
                       opt_error *error);
 void opt_free(optimizer *opt);
 
-/* What one step saw. */
+/* What one step saw; on device cuda, the step before it (nothing after the first), so that a step
+ * never waits for the GPU. */
 typedef struct {
     size_t non_finite;     /* entries of the gradients that were NaN or infinite, taken as 0 */
     int first_bad_tensor;  /* index of the first tensor that held one; -1: none */
@@ -78,7 +81,8 @@ typedef struct {
 
 /* One update from the accumulated gradients, which it zeroes. rate_ratio multiplies the step (1: as
  * created); it carries the shape of a learning-rate schedule. report may be NULL. No allocation, no
- * lock. The result does not depend on the number of threads. */
+ * lock. The result does not depend on the number of threads. On device cuda a step is launched on the
+ * default stream and runs on; what reads the state (opt_save, opt_get_*) waits for it. */
 void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report);
 
 /* Attention (hrnn only): put the true parameters θ into opt_tensor.param (to evaluate or save the
@@ -111,7 +115,8 @@ typedef struct {
 
 /* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters
  * themselves are not written, but the attended ones are, with attention. A checksum covers the whole
- * file. The format is in checkpoint.c. */
+ * file. A checkpoint does not depend on the device: one may be resumed on another. OPT_IO, too, where
+ * the GPU has failed. The format is in checkpoint.c. */
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);
 
@@ -122,7 +127,8 @@ opt_status opt_read_notes(const char *file, opt_note *notes, int n_notes, opt_er
 
 /* Restores state, steps and blobs. opt must have been created with the same rule, model and tensors
  * (names and sizes are checked), its params holding θ. A blob that the file does not hold is left as it
- * is; one of another size is OPT_MISMATCH. On any failure nothing has changed. */
+ * is; one of another size is OPT_MISMATCH. On any failure nothing has changed, unless the GPU failed
+ * (OPT_IO). */
 opt_status opt_load(optimizer *opt, const char *file, const opt_blob *blobs, int n_blobs,
                     opt_error *error);
 

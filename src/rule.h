@@ -45,6 +45,7 @@ struct optimizer {
     const void *model;        /* during init: a model in memory, instead of options.model; or NULL */
     opt_tensor *tensors;      /* [n] */
     int n;
+    int cuda; /* param and grad of the tensors are in the memory of a CUDA device */
     uint64_t steps;
     void *state; /* the rule's; NULL until init sets it */
 };

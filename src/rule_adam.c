@@ -10,24 +10,13 @@
 
 static const rule_field fields[] = {{"mean", PER_PARAM, 1}, {"mean_square", PER_PARAM, 1}, {0}};
 
-typedef struct {
-    float beta1, beta2, eps;
-    float correct1, correct2; /* 1 / (1 - beta^t) */
-} adam_constants;
-
 static void update(const void *constants, float rate, size_t n, float *param, const float *g,
                    float *const *state)
 {
     const adam_constants c = *(const adam_constants *)constants;
-    const float new1 = 1 - c.beta1, new2 = 1 - c.beta2, corrected_rate = rate * c.correct1;
     float *m = state[0], *v = state[1];
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        const float bounded = moments_bounded(g[i]);
-        m[i] = c.beta1 * m[i] + new1 * bounded;
-        v[i] = c.beta2 * v[i] + new2 * bounded * bounded;
-        param[i] -= corrected_rate * m[i] / (sqrtf(v[i] * c.correct2) + c.eps);
-    }
+    for (size_t i = 0; i < n; i++) adam_entry(&c, rate, g[i], &param[i], &m[i], &v[i]);
 }
 
 static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
@@ -36,7 +25,7 @@ static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
     double t = (double)(opt->steps + 1);
     adam_constants c = {o->beta1, o->beta2, o->eps, (float)(1 / (1 - pow(o->beta1, t))),
                         (float)(1 / (1 - pow(o->beta2, t)))};
-    moments_step(opt, rate_ratio, update, &c, report);
+    moments_step(opt, rate_ratio, update, MOMENTS_LAUNCH(adam), &c, report);
 }
 
 const rule rule_adam = {

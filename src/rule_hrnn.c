@@ -5,7 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "hrnn_step.h"
+#include "hrnn_cuda.h"
 #include "rule_hrnn.h"
 
 /* With attention the attended parameters φ are kept too: the weights file holds the true ones. */
@@ -91,11 +91,11 @@ static opt_status allocate(const optimizer *opt, hrnn_state *state, opt_error *e
     state->of_tensor = malloc(((size_t)opt->n + 1) * sizeof *state->of_tensor);
     state->tensors = calloc((size_t)state->n + 1, sizeof *state->tensors);
     state->chunks = calloc(chunks + 1, sizeof *state->chunks);
-    state->arena = aligned_alloc(64, state->arena_bytes + 64);
+    state->arena = device_alloc(opt->cuda, state->arena_bytes);
     if (!state->of_tensor || !state->tensors || !state->chunks || !state->arena)
         return opt_fail(error, OPT_NO_MEMORY, "no memory for the state of optimizer hrnn: %zu MB",
                         state->arena_bytes >> 20);
-    memset(state->arena, 0, state->arena_bytes);
+    device_zero(opt->cuda, state->arena, state->arena_bytes);
     return OPT_OK;
 }
 
@@ -120,34 +120,51 @@ static void lay_out(const optimizer *opt, hrnn_state *state)
     }
 }
 
-/* The state before the first step; the padding of the last blocks is set like the rest. */
+/* The blocks before the first step; the padding of the last is set like the rest. */
+static void start_blocks(const hrnn_state *state, const hrnn_tensor *tensor, float log_lr)
+{
+    const hrnn_model *m = &state->model;
+    for (size_t i = 0; i < tensor->t->n; i += BLOCK)
+        for (int j = 0; j < BLOCK; j++) {
+            for (int r = 0; r < HRNN_H0; r++)
+                *(entry(state, tensor, i, ROW_HIDDEN + r) + j) = m->param_init[r];
+            *(entry(state, tensor, i, ROW_LOG_LR) + j) = log_lr;
+        }
+    if (hrnn_has(m, HRNN_ATTENTION))
+        for (size_t i = 0; i < tensor->t->n; i++)
+            *entry(state, tensor, i, ROW_OTHER) = tensor->t->param[i];
+}
+
+static void prepare(hrnn_state *state)
+{
+    if (state->cuda)
+        hrnn_cuda_prepare(state);
+    else
+        hrnn_prepare(state);
+}
+
 static void start(hrnn_state *state, float log_lr)
 {
     const hrnn_model *m = &state->model;
     memcpy(state->global, m->global_init, sizeof state->global);
-    for (int k = 0; k < state->n; k++) {
-        hrnn_tensor *tensor = &state->tensors[k];
-        memcpy(tensor->z, m->tensor_init, sizeof tensor->z);
-        for (size_t i = 0; i < tensor->t->n; i += BLOCK)
-            for (int j = 0; j < BLOCK; j++) {
-                for (int r = 0; r < HRNN_H0; r++)
-                    *(entry(state, tensor, i, ROW_HIDDEN + r) + j) = m->param_init[r];
-                *(entry(state, tensor, i, ROW_LOG_LR) + j) = log_lr;
-            }
-        if (hrnn_has(m, HRNN_ATTENTION))
-            for (size_t i = 0; i < tensor->t->n; i++)
-                *entry(state, tensor, i, ROW_OTHER) = tensor->t->param[i];
-    }
+    for (int k = 0; k < state->n; k++)
+        memcpy(state->tensors[k].z, m->tensor_init, sizeof state->tensors[k].z);
     state->mean_log_lr = log_lr;
-    hrnn_prepare(state);
+    prepare(state);
+    if (state->cuda) {
+        hrnn_cuda_start(state, log_lr);
+        return;
+    }
+    for (int k = 0; k < state->n; k++) start_blocks(state, &state->tensors[k], log_lr);
 }
 
 void opt_set_model(optimizer *opt, const hrnn_model *model)
 {
     hrnn_state *state = opt->state;
+    hrnn_cuda_edit(state);
     state->model = *model;
     identify(state);
-    hrnn_prepare(state);
+    prepare(state);
 }
 
 static opt_status init(optimizer *opt, opt_error *error)
@@ -162,6 +179,7 @@ static opt_status init(optimizer *opt, opt_error *error)
         return opt_fail(error, OPT_BAD_OPTION, "the model names no initial_lr: give a starting rate");
     if ((status = allocate(opt, state, error))) return status;
     lay_out(opt, state);
+    if (opt->cuda && (status = hrnn_cuda_new(state, opt->tensors, opt->n, error))) return status;
     start(state, logf(rate));
     opt->fields = hrnn_is_2(&state->model) ? fields_2 : fields_1;
     if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields++;
@@ -172,7 +190,8 @@ static void free_state(optimizer *opt)
 {
     hrnn_state *state = opt->state;
     if (!state) return;
-    free(state->arena);
+    hrnn_cuda_free(state);
+    device_free(opt->cuda, state->arena);
     free(state->chunks);
     free(state->tensors);
     free(state->of_tensor);
@@ -183,6 +202,10 @@ static void free_state(optimizer *opt)
 static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
 {
     hrnn_state *state = opt->state;
+    if (state->cuda) {
+        hrnn_cuda_step(state, rate_ratio, report);
+        return;
+    }
     hrnn_step(state, rate_ratio);
     for (int k = 0; k < opt->n; k++) {
         if (state->of_tensor[k] < 0) continue;
@@ -216,24 +239,68 @@ static int attended_is_in_param(const hrnn_state *state, const rule_field *field
     return row_of_field(field) == ROW_OTHER && !state->at_true_params;
 }
 
+/* A field's rows in blocks of a tensor: float at[blocks * stride], where they are or, on a GPU, in a
+ * copy of at most BOUNCE_BLOCKS. */
+typedef struct {
+    float *at, *device;
+    size_t stride, bytes, pitch, blocks;
+} field_rows;
+
+static field_rows get_rows(const hrnn_state *state, const hrnn_tensor *tensor, size_t block,
+                           size_t blocks, const rule_field *field)
+{
+    const size_t stride = block_floats(state), copied = (size_t)field->width * BLOCK;
+    float *rows = tensor->blocks + block * stride + (size_t)row_of_field(field) * BLOCK;
+    if (!state->cuda) return (field_rows){rows, NULL, stride, 0, 0, blocks};
+    const field_rows r = {state->cuda->bounce,     rows,   copied, copied * sizeof *rows,
+                          stride * sizeof *rows, blocks};
+    device_get_rows(1, r.at, r.device, r.pitch, r.bytes, r.blocks);
+    return r;
+}
+
+static void put_rows(const field_rows *r)
+{
+    if (r->device) device_put_rows(1, r->device, r->pitch, r->at, r->bytes, r->blocks);
+}
+
+/* One of out and in is NULL: [count, width], of the parameters from `first` on. */
+static void copy_field(const hrnn_state *state, const hrnn_tensor *tensor, const rule_field *field,
+                       size_t first, size_t count, float *out, const float *in)
+{
+    const size_t width = (size_t)field->width;
+    for (size_t done = 0, n; done < count; done += n) {
+        const size_t i = first + done, skipped = i % BLOCK;
+        const size_t most = (size_t)BOUNCE_BLOCKS * BLOCK - skipped;
+        n = count - done < most ? count - done : most;
+        const field_rows r =
+            get_rows(state, tensor, i / BLOCK, (skipped + n + BLOCK - 1) / BLOCK, field);
+        for (size_t j = 0; j < n; j++) {
+            float *x = r.at + (skipped + j) / BLOCK * r.stride + (skipped + j) % BLOCK;
+            for (size_t w = 0; w < width; w++)
+                if (out)
+                    out[(done + j) * width + w] = x[w * BLOCK];
+                else
+                    x[w * BLOCK] = in[(done + j) * width + w];
+        }
+        if (in) put_rows(&r);
+    }
+}
+
 static void read_field(const optimizer *opt, const rule_field *field, int k, size_t first,
                        size_t count, float *out)
 {
     const hrnn_state *state = opt->state;
     const float *small = small_field(state, field, k);
     if (small) {
+        hrnn_cuda_read(state);
         memcpy(out, small, (size_t)field->width * sizeof *out);
         return;
     }
     const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
-    if (attended_is_in_param(state, field)) {
-        memcpy(out, tensor->t->param + first, count * sizeof *out);
-        return;
-    }
-    const int row = row_of_field(field), width = field->width;
-    for (size_t i = 0; i < count; i++)
-        for (int w = 0; w < width; w++)
-            out[i * (size_t)width + (size_t)w] = *entry(state, tensor, first + i, row + w);
+    if (attended_is_in_param(state, field))
+        device_get(opt->cuda, out, tensor->t->param + first, count * sizeof *out);
+    else
+        copy_field(state, tensor, field, first, count, out, NULL);
 }
 
 /* Takes the attended parameters as what is swapped in by `loaded`: param then holds θ. */
@@ -243,22 +310,24 @@ static void write_field(optimizer *opt, const rule_field *field, int k, size_t f
     hrnn_state *state = opt->state;
     float *small = small_field(state, field, k);
     if (small) {
+        hrnn_cuda_edit(state);
         memcpy(small, in, (size_t)field->width * sizeof *in);
         return;
     }
-    const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
-    const int row = row_of_field(field), width = field->width;
-    for (size_t i = 0; i < count; i++)
-        for (int w = 0; w < width; w++)
-            *entry(state, tensor, first + i, row + w) = in[i * (size_t)width + (size_t)w];
-    if (row == ROW_LOG_LR) state->mean_is_stale = 1;
-    if (row == ROW_OTHER) state->at_true_params = 1;
+    copy_field(state, &state->tensors[state->of_tensor[k]], field, first, count, NULL, in);
+    if (row_of_field(field) == ROW_LOG_LR) state->mean_is_stale = 1;
+    if (row_of_field(field) == ROW_OTHER) state->at_true_params = 1;
 }
 
 static void swap_params(optimizer *opt, int to_true)
 {
     hrnn_state *state = opt->state;
     if (!hrnn_has(&state->model, HRNN_ATTENTION) || state->at_true_params == to_true) return;
+    state->at_true_params = to_true;
+    if (state->cuda) {
+        hrnn_cuda_swap(state);
+        return;
+    }
     for (int k = 0; k < state->n; k++) {
         const hrnn_tensor *tensor = &state->tensors[k];
         for (size_t i = 0; i < tensor->t->n; i++) {
@@ -267,7 +336,6 @@ static void swap_params(optimizer *opt, int to_true)
             *other = param;
         }
     }
-    state->at_true_params = to_true;
 }
 
 static void true_params(optimizer *opt) { swap_params(opt, 1); }
@@ -277,10 +345,11 @@ static void attended_params(optimizer *opt) { swap_params(opt, 0); }
 static void loaded(optimizer *opt)
 {
     hrnn_state *state = opt->state;
+    hrnn_cuda_edit(state);
     state->mean_is_stale = 0;
     state->steps = opt->steps;
     swap_params(opt, 0);
-    hrnn_prepare(state);
+    prepare(state);
 }
 
 static const char *identity(const optimizer *opt)

@@ -1,6 +1,5 @@
 /* RMSProp (Tieleman and Hinton, lecture 6.5, 2012), with eps outside the root:
  * v <- beta2 v + (1 - beta2) g^2; w <- w - rate g / (sqrt(v) + eps). */
-#include <math.h>
 #include "moments.h"
 
 static const rule_field fields[] = {{"mean_square", PER_PARAM, 1}, {0}};
@@ -8,20 +7,16 @@ static const rule_field fields[] = {{"mean_square", PER_PARAM, 1}, {0}};
 static void update(const void *constants, float rate, size_t n, float *param, const float *g,
                    float *const *state)
 {
-    const opt_options *o = constants;
-    const float beta2 = o->beta2, new2 = 1 - beta2, eps = o->eps;
+    const rmsprop_constants c = *(const rmsprop_constants *)constants;
     float *v = state[0];
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        const float bounded = moments_bounded(g[i]);
-        v[i] = beta2 * v[i] + new2 * bounded * bounded;
-        param[i] -= rate * bounded / (sqrtf(v[i]) + eps);
-    }
+    for (size_t i = 0; i < n; i++) rmsprop_entry(&c, rate, g[i], &param[i], &v[i]);
 }
 
 static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
 {
-    moments_step(opt, rate_ratio, update, &opt->options, report);
+    const rmsprop_constants c = {opt->options.beta2, opt->options.eps};
+    moments_step(opt, rate_ratio, update, MOMENTS_LAUNCH(rmsprop), &c, report);
 }
 
 const rule rule_rmsprop = {

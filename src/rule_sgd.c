@@ -11,18 +11,16 @@ static const rule_field fields[] = {{"momentum", PER_PARAM, 1}, {0}};
 static void update(const void *constants, float rate, size_t n, float *param, const float *g,
                    float *const *state)
 {
-    const float momentum = *(const float *)constants;
+    const sgd_constants c = *(const sgd_constants *)constants;
     float *v = state[0];
 #pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        v[i] = momentum * v[i] + g[i];
-        param[i] -= rate * v[i];
-    }
+    for (size_t i = 0; i < n; i++) sgd_entry(&c, rate, g[i], &param[i], &v[i]);
 }
 
 static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
 {
-    moments_step(opt, rate_ratio, update, &opt->options.momentum, report);
+    const sgd_constants c = {opt->options.momentum};
+    moments_step(opt, rate_ratio, update, MOMENTS_LAUNCH(sgd), &c, report);
 }
 
 const rule rule_sgd = {

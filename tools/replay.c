@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "device.h"
 #include "hrnn_unroll.h"
 #include "rule_hrnn.h"
 
@@ -30,12 +31,14 @@ typedef struct {
     const float *start, *start_log_lr, *grads;
     const float *want_param, *want_attended, *want_log_lr; /* [T] */
     const float *want_hidden, *want_tensor_state;
-    float *param, *grad, *log_lr;
+    float *param, *log_lr;
+    float *device_param, *device_grad; /* the optimizer's */
     double moved, attended_moved; /* largest |θ_t - θ_0|, |φ_t - θ_0| that the trace expects */
 } trace_tensor;
 
 typedef struct {
     const st_file *file;
+    int cuda; /* where the optimizer runs, as device.h has it */
     int n, steps;
     trace_tensor *tensors; /* [n] */
     const float *want_global;
@@ -92,12 +95,13 @@ static opt_status read_tensor(const trace *t, int k, opt_error *error)
         !(x->want_tensor_state = find(t->file, "want.tensor_state", k, 1, HRNN_H1, 0, error)))
         return OPT_BAD_FILE;
     x->param = malloc(n * sizeof(float));
-    x->grad = malloc(n * sizeof(float));
     x->log_lr = malloc(n * sizeof(float));
-    if (!x->param || !x->grad || !x->log_lr)
+    x->device_param = device_alloc(t->cuda, n * sizeof(float));
+    x->device_grad = device_alloc(t->cuda, n * sizeof(float));
+    if (!x->param || !x->log_lr || !x->device_param || !x->device_grad)
         return opt_fail(error, OPT_NO_MEMORY, "%s: no memory for %zu parameters", st_path(t->file),
                         n);
-    memcpy(x->param, x->start, n * sizeof(float));
+    device_put(t->cuda, x->device_param, x->start, n * sizeof(float));
     for (size_t i = 0; i < steps * n; i++) {
         x->moved = fmax(x->moved, fabs((double)x->want_param[i] - x->start[i % n]));
         x->attended_moved =
@@ -150,7 +154,7 @@ static opt_status make_optimizer(trace *t, const char *device, opt_error *error)
         options.rate = 1; /* replaced by the trace's own learning rates */
         for (int k = 0; k < t->n; k++) {
             trace_tensor *x = &t->tensors[k];
-            tensors[k] = (opt_tensor){x->name, x->param, x->grad, x->n, 1, 0, 1};
+            tensors[k] = (opt_tensor){x->name, x->device_param, x->device_grad, x->n, 1, 0, 1};
         }
         t->opt = opt_create_with_model(&options, model, tensors, t->n, error);
         for (int k = 0; k < t->n && t->opt; k++)
@@ -189,14 +193,24 @@ static void compare(verdict *worst, const char *quantity, int k, const float *fo
     judge(worst, quantity, k, error, bound);
 }
 
+static void get_params(const trace *t)
+{
+    for (int k = 0; k < t->n; k++) {
+        const trace_tensor *x = &t->tensors[k];
+        device_get(t->cuda, x->param, x->device_param, x->n * sizeof(float));
+    }
+}
+
 static void compare_params(const trace *t, size_t step, verdict *worst)
 {
+    get_params(t);
     for (int k = 0; k < t->n; k++) {
         const trace_tensor *x = &t->tensors[k];
         compare(worst, "attended", k, x->param, x->want_attended + step * x->n, x->n,
                 bound_relative * x->attended_moved);
     }
     opt_true_params(t->opt);
+    get_params(t);
     for (int k = 0; k < t->n; k++) {
         trace_tensor *x = &t->tensors[k];
         compare(worst, "param", k, x->param, x->want_param + step * x->n, x->n,
@@ -229,8 +243,8 @@ static void run(const trace *t, verdict *worst)
 {
     for (size_t step = 0; step < (size_t)t->steps; step++) {
         for (int k = 0; k < t->n; k++) {
-            trace_tensor *x = &t->tensors[k];
-            memcpy(x->grad, x->grads + step * x->n, x->n * sizeof(float));
+            const trace_tensor *x = &t->tensors[k];
+            device_put(t->cuda, x->device_grad, x->grads + step * x->n, x->n * sizeof(float));
         }
         opt_step(t->opt, 1, NULL);
         compare_params(t, step, worst);
@@ -240,23 +254,29 @@ static void run(const trace *t, verdict *worst)
 
 static void free_trace(trace *t)
 {
+    opt_free(t->opt);
     for (int k = 0; t->tensors && k < t->n; k++) {
         free(t->tensors[k].param);
-        free(t->tensors[k].grad);
         free(t->tensors[k].log_lr);
+        device_free(t->cuda, t->tensors[k].device_param);
+        device_free(t->cuda, t->tensors[k].device_grad);
     }
     free(t->tensors);
     free(t->hidden);
-    opt_free(t->opt);
 }
 
 static opt_status replay_trace(const st_file *file, const char *device, verdict *worst,
                                opt_error *error)
 {
     trace t = {.file = file};
-    opt_status status = read_trace(&t, error);
+    opt_status status = device_find(device, &t.cuda, error);
+    if (!status) status = read_trace(&t, error);
     if (!status) status = make_optimizer(&t, device, error);
     if (!status) run(&t, worst);
+    const char *failure = device_failure(t.cuda);
+    if (!status && failure)
+        status = opt_fail(error, OPT_IO, "%s: device %s has failed: %s", st_path(file), device,
+                          failure);
     free_trace(&t);
     return status;
 }
@@ -328,6 +348,10 @@ static opt_status read_network(network *net, opt_error *error)
 static opt_status make_network_optimizer(network *net, const char *device, opt_error *error)
 {
     double log_lr;
+    if (strcmp(device, "cpu") != 0)
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "%s: adjoints and unrolls run on device cpu, found \"%.60s\"",
+                        st_path(net->file), device);
     opt_status status = st_number(net->file, "init_log_lr", NAN, -88, 88, &log_lr, error);
     hrnn_model *model = status ? NULL : hrnn_model_read(net->file, "model.", error);
     if (!model) return OPT_BAD_FILE;
@@ -600,7 +624,7 @@ static error_t parse_argument(int key, char *value, struct argp_state *state)
 int main(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"device", 'd', "DEVICE", 0, "where the optimizer runs: cpu (default)", 0}, {0}};
+        {"device", 'd', "DEVICE", 0, "where the optimizer runs: cpu (default) or, for traces, cuda", 0}, {0}};
     static const struct argp argp = {
         options,
         parse_argument,
