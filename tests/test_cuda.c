@@ -1,5 +1,5 @@
-/* Device cuda against device cpu, on an emulated GPU (tests/emulation): all rules, both formats of a
- * model, with attention and without. */
+/* Device cuda against device cpu: all rules, both formats of a model, with attention and without. On an
+ * emulated GPU (tests/emulation); ON_GPU: on a real one, without what only the emulation can show. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,12 +10,18 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#include "cuda_runtime_api.h"
 #include "device.h"
 #include "hrnn_adjoint.h"
 #include "hrnn_model.h"
 #include "rule_hrnn.h"
 #include "scratch.h"
+
+#ifdef ON_GPU
+static int emulation_backwards;
+static void emulation_reset(void) { emulation_backwards = 0; }
+#else
+#include "cuda_runtime_api.h"
+#endif
 
 /* --- networks: sizes around those of a warp, a block of state and a chunk --- */
 
@@ -222,7 +228,9 @@ static void test_agrees_with_cpu(void **state)
         }
         free_network(&cpu);
         free_network(&cuda);
+#ifndef ON_GPU
         assert_int_equal(emulation_allocations(), 0);
+#endif
     }
 }
 
@@ -244,6 +252,7 @@ static void test_deterministic(void **state)
     }
 }
 
+#ifndef ON_GPU
 /* Few launches, whatever the number of tensors, and no waiting nor allocation. */
 static void test_launches(void **state)
 {
@@ -263,6 +272,8 @@ static void test_launches(void **state)
         free_network(&net);
     }
 }
+
+#endif
 
 /* Non-finite gradients are taken as 0 and reported with the step after. */
 static void test_non_finite(void **state)
@@ -406,6 +417,21 @@ static void test_checkpoint(void **state)
         }
 }
 
+static void test_no_adjoint(void **state)
+{
+    (void)state;
+    opt_error error = {0};
+    network net;
+    make_network(&net, HRNN + 1, 1);
+    hrnn_adjoint *adjoint = hrnn_adjoint_new(&error);
+    assert_int_equal(hrnn_adjoint_begin(adjoint, net.opt, 3, &error), OPT_BAD_OPTION);
+    assert_string_equal(error.message,
+                        "the adjoint is of an optimizer on device cpu, found cuda");
+    hrnn_adjoint_free(adjoint);
+    free_network(&net);
+}
+
+#ifndef ON_GPU
 /* A GPU that fails is no reason to lose the last good checkpoint. */
 static void test_failure(void **state)
 {
@@ -430,20 +456,6 @@ static void test_failure(void **state)
     }
 }
 
-static void test_no_adjoint(void **state)
-{
-    (void)state;
-    opt_error error = {0};
-    network net;
-    make_network(&net, HRNN + 1, 1);
-    hrnn_adjoint *adjoint = hrnn_adjoint_new(&error);
-    assert_int_equal(hrnn_adjoint_begin(adjoint, net.opt, 3, &error), OPT_BAD_OPTION);
-    assert_string_equal(error.message,
-                        "the adjoint is of an optimizer on device cpu, found cuda");
-    hrnn_adjoint_free(adjoint);
-    free_network(&net);
-}
-
 static void test_no_device(void **state)
 {
     (void)state;
@@ -463,19 +475,25 @@ static void test_no_device(void **state)
     assert_null(opt_create(&options, &tensor, 1, &error));
     assert_string_equal(error.message, "device \"abacus\", expected cpu or cuda");
 }
+#endif
 
 int main(void)
 {
 #ifdef _OPENMP
     omp_set_num_threads(1);
 #endif
-    emulation_hides_heap = 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agrees_with_cpu), cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_launches),        cmocka_unit_test(test_non_finite),
-        cmocka_unit_test(test_set_log_lr),      cmocka_unit_test(test_nothing_to_train),
-        cmocka_unit_test(test_checkpoint),      cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_no_adjoint),      cmocka_unit_test(test_no_device),
+        cmocka_unit_test(test_non_finite),      cmocka_unit_test(test_set_log_lr),
+        cmocka_unit_test(test_nothing_to_train), cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_no_adjoint),
+#ifndef ON_GPU
+        cmocka_unit_test(test_launches),        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_no_device),
+#endif
     };
+#ifndef ON_GPU
+    emulation_hides_heap = 1;
+#endif
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }
