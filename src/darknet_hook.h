@@ -28,11 +28,12 @@ void hook_keep(network *net, const char *name, void *data, size_t bytes);
 
 /* After each batch: a row of optimizer_log=; nothing without that option. loss is the batch's,
  * average the smoothed one that is printed, seconds what its forward and backward passes and the update
- * took; the row says beside it what the optimizer took of them (0 without optimizer=). */
+ * took; the row says beside it what the optimizer took of them (0 without optimizer=). With the option
+ * an update on a GPU waits until it is done, so that these are the times of the work itself. */
 void hook_log(network *net, float loss, float average, double seconds);
 
 /* Around forward passes on images that are not trained on: the network holds the true parameters; its
- * recurrent states (on a CPU) may be changed. Afterwards both are again what they were, to the bit. */
+ * recurrent states may be changed. Afterwards both are again what they were, to the bit. */
 void hook_begin_measuring(network *net);
 void hook_end_measuring(network *net);
 
