@@ -18,6 +18,11 @@
  * the first update, without a resume. */
 void hook_start_training(network *net, const char *weights, int clear);
 
+/* The same for the other networks of a training on several GPUs, after hook_start_training of the
+ * first, which alone prints, logs and is saved: each gets an optimizer of its own, from the first's
+ * sidecar when there is one, and the first's seed. */
+void hook_join_training(network *net, const network *first, const char *weights, int clear);
+
 /* Whether hook_start_training restored a sidecar (then kept arrays hold its values). */
 int hook_resumed(const network *net);
 
@@ -80,6 +85,11 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream);
 /* whole: all layers were read, so that data left over do not belong to this network: a warning, and
  * hook_start_training refuses. */
 void hook_close_weights(network *net, FILE *stream, int whole);
+
+/* Networks of one cfg, whose parameters and running statistics all become the mean over the networks,
+ * those of layers within layers and of frozen layers included. Where an optimizer trains on other
+ * parameters than it saves, both are averaged. What else the optimizers keep stays each network's own. */
+void hook_average(network **nets, int n);
 
 void hook_free(network *net);
 
