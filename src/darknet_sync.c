@@ -59,6 +59,7 @@ void hook_average(network **nets, int n)
     const char *rule = nets[0]->hook->settings.rule;
     for (int i = 0; rule && strcmp(rule, "hrnn") == 0 && i < lists[0].n; i++)
         average_array(nets, lists, n, i);
+    device_use(nets[0]);
     for (int k = 0; k < n; k++) free_blobs(&lists[k]);
     free(lists);
 }

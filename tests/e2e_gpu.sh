@@ -11,7 +11,7 @@ export NVIDIA_TF32_OVERRIDE=0 # products with all bits of a float
 
 { net | sed 's/^max_batches=.*/max_batches=1/'; classifier_layers; } >probe.cfg
 make_images 8 24
-if ! ldd "$darknet" | grep -q libcudart; then
+if [[ $(ldd "$darknet") != *libcudart* ]]; then
     echo 'darknet is built without GPU=1'
     exit 77
 fi

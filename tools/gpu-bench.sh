@@ -51,9 +51,11 @@ pack() {
     for file in darknet replay bench_step time_host_step tests/test_host_gpu tests/test_host_sync; do
         strip -o "$to/build/$file" "build/gpu-pack/$file" || exit 1
         ldd "build/gpu-pack/$file"
-    done | awk '/=> \// && !/cuda|cublas|cudnn|curand|\/(libc|libm|libstdc\+\+|libgcc_s|ld-linux[^ ]*)\.so/ { print $3 }' |
+    done | awk '/=> \// && !/cuda|cublas|cudnn|curand|\/(libc|libm|libstdc\+\+|libgcc_s|ld-linux[^ ]*)\.so/ {
+        print $3 }' |
         sort -u | xargs -I '{}' cp -L '{}' "$to/build/lib/"
     cp build/gpu-pack/*.safetensors "$to/build/"
+    git describe --always --dirty >"$to/commit" 2>/dev/null
     du -sh "$to"
 }
 
@@ -88,7 +90,8 @@ find_libraries() {
         done
         [ -n "$found" ] || say "$file: not found, and a program needs it"
     done
-    export LD_LIBRARY_PATH=$(realpath "$out/lib")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    LD_LIBRARY_PATH=$out/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    export LD_LIBRARY_PATH
 }
 
 # GB/s of memory and TFLOP/s of float32 from NVIDIA's data sheets.
@@ -106,7 +109,7 @@ card_peaks() {
 
 phase_build() {
     chapter Build
-    if [ -x "$build/darknet" ] && { [ -n "$dry" ] || ldd "$build/darknet" | grep -q libcudart; }; then
+    if [ -x "$build/darknet" ] && { [ -n "$dry" ] || [[ $(ldd "$build/darknet") = *libcudart* ]]; }; then
         say "$build/darknet is there"
     elif [ -n "$dry" ]; then
         record make -s BUILD="$build" all || return 1
@@ -126,7 +129,7 @@ phase_check() {
     for name in $tests; do
         grep -q apart "$build/tests/$name.log" && record grep apart "$build/tests/$name.log"
     done
-    if "$build/replay" --help | grep -q cuda; then
+    if [[ $("$build/replay" --help) = *cuda* ]]; then
         record "$build/replay" --device "$device" tests/golden/trace*.safetensors
     else
         say "$build/replay has no --device cuda: the step was not checked against the recorded traces"
@@ -135,7 +138,7 @@ phase_check() {
 
 phase_step() {
     chapter "Step of each optimizer on $device (hrnn: at most 3 ms on ResNet V2-50's tensors, goal 1.5)"
-    if "$build/bench_step" --help | grep -q -- --device; then
+    if [[ $("$build/bench_step" --help) = *--device* ]]; then
         record timeout 90 "$build/bench_step" --device "$device" ${dry:+--large 100000}
     else
         say "$build/bench_step has no --device cuda"
@@ -143,14 +146,17 @@ phase_step() {
     say "On the tensors of ResNet V2-50, as the host calls it (median of the updates of a training):"
     local rule bytes parameters ms
     for rule in sgd adam hrnn; do
-        make_net imagenet-resnet50-v2 $rule 2 1000 "optimizer_log=$out/step-$rule.csv" max_batches=$((10 * time_steps)) >"$out/run.cfg"
+        make_net imagenet-resnet50-v2 $rule 2 1000 "optimizer_log=$out/step-$rule.csv" \
+            max_batches=$((10 * time_steps)) >"$out/run.cfg"
         run_short $rule || { say "    $rule: $(tail -n 1 "$out/step-$rule.log" 2>/dev/null)"; continue; }
-        read -r bytes parameters < <(sed -n 's/^Optimizer: .*, \([0-9]*\) bytes of state, \([0-9]*\) param.*/\1 \2/p' \
-            "$out/step-$rule.log")
-        ms=$(cut -d, -f7 "$out/step-$rule.csv" | tail -n +3 | sort -g | awk '{ v[NR] = $1 } END { print 1e3 * v[int((NR + 1) / 2)] }')
+        read -r bytes parameters < <(
+            sed -n 's/^Optimizer: .*, \([0-9]*\) bytes of state, \([0-9]*\) param.*/\1 \2/p' "$out/step-$rule.log")
+        ms=$(cut -d, -f7 "$out/step-$rule.csv" | tail -n +3 | sort -g |
+            awk '{ v[NR] = $1 } END { print 1e3 * v[int((NR + 1) / 2)] }')
         awk -v rule=$rule -v ms="$ms" -v state="$bytes" -v n="$parameters" -v peak="$bandwidth" 'BEGIN {
             moved = 2 * state + 16 * n # state, parameters and gradients are read and written once
-            printf "    %-5s %8.3f ms, %d parameters, %.0f bytes of state; at least %.3f GB moved: %.0f GB/s", rule, ms, n, state, moved / 1e9, moved / ms / 1e6
+            printf "    %-5s %8.3f ms, %d parameters, %.0f bytes of state; ", rule, ms, n, state
+            printf "at least %.3f GB moved: %.0f GB/s", moved / 1e9, moved / ms / 1e6
             if (peak) printf ", %.0f %% of the card%s %d", 100 * moved / ms / 1e6 / peak, "\047s", peak
             print "" }' | tee -a "$results"
     done
@@ -159,14 +165,17 @@ phase_step() {
 # A few batches of flowers with the cfg in run.cfg; its output goes to step-RULE.log.
 run_short() {
     prepare_data || return 1
-    timeout 90 "$build/darknet" $gpu classifier train "$out/flowers-1000.data" "$out/run.cfg" >"$out/step-$1.log" 2>&1
+    # shellcheck disable=SC2086
+    timeout 90 "$build/darknet" $gpu classifier train "$out/flowers-1000.data" "$out/run.cfg" \
+        >"$out/step-$1.log" 2>&1
 }
 
 # make_net NAME RULE BATCH CLASSES OPTIONS...: a cfg of cfg/NAME.cfg on stdout; OPTIONS replace those of [net].
 make_net() {
     local name=$1 rule=$2 size=$3 classes=$4
     shift 4
-    awk -v set="optimizer=$rule batch=$size subdivisions=1 seed=1 ${side:+width=$side height=$side} $*" -v classes="$classes" '
+    awk -v set="optimizer=$rule batch=$size subdivisions=1 seed=1 ${side:+width=$side height=$side} $*" \
+        -v classes="$classes" '
         BEGIN { n = split(set, option, " ") }
         /^\[net\]/ { print; for (i = 1; i <= n; i++) print option[i]; net = 1; next }
         /^\[/ { net = 0 }
@@ -185,15 +194,19 @@ phase_time() {
             for ((round = 0; round < rounds; round++)); do
                 for rule in sgd adam hrnn; do
                     make_net "$net" $rule "$size" 1000 >"$out/run.cfg"
-                    taken=$(timeout 60 "$build/time_host_step" "$out/run.cfg" $time_steps 2>"$out/time.log" | awk 'END { if (NF == 2) print $1 }')
-                    [ -n "$taken" ] || { say "    $net, batch $size, $rule: $(tail -n 1 "$out/time.log")"; continue 2; }
-                    shortest[$rule]=$(awk -v a="$taken" -v b="${shortest[$rule]:-1e9}" 'BEGIN { if (a + 0 < b + 0) print a; else print b }')
+                    taken=$(timeout 60 "$build/time_host_step" "$out/run.cfg" $time_steps 2>"$out/time.log" |
+                        awk 'END { if (NF == 2) print $1 }')
+                    [ -n "$taken" ] ||
+                        { say "    $net, batch $size, $rule: $(tail -n 1 "$out/time.log")"; continue 2; }
+                    shortest[$rule]=$(awk -v a="$taken" -v b="${shortest[$rule]:-1e9}" \
+                        'BEGIN { if (a + 0 < b + 0) print a; else print b }')
                 done
             done
             [ -n "${shortest[hrnn]:-}" ] || continue
-            awk -v what="$net batch $size" -v s="${shortest[sgd]}" -v a="${shortest[adam]}" -v h="${shortest[hrnn]}" \
-                'BEGIN { printf "    %-32s sgd %.4f, adam %.4f (%.3f x), hrnn %.4f (%.3f x)\n", what, s, a, a / s, h, h / s }' |
-                tee -a "$results"
+            awk -v what="$net batch $size" -v s="${shortest[sgd]}" -v a="${shortest[adam]}" \
+                -v h="${shortest[hrnn]}" 'BEGIN {
+                    printf "    %-32s sgd %.4f, adam %.4f (%.3f x), hrnn %.4f (%.3f x)\n", what, s, a, a / s, h, h / s
+                }' | tee -a "$results"
         done
     done
 }
@@ -209,7 +222,8 @@ prepare_data() {
     all=$(find "$(realpath "$out/pictures")" -name '*.jpg' | LC_ALL=C sort | shuf --random-source=<(yes))
     [ -z "$dry" ] || all=$(head -n 66 <<<"$all")
     awk 'NR % 11 == 0' <<<"$all" >"$out/valid.list"
-    awk 'NR % 11 { a[n++] = $0 } END { for (k = 0; k < 50; k++) for (i = 0; i < n; i++) print a[i] }' <<<"$all" >"$out/train.list"
+    awk 'NR % 11 { a[n++] = $0 } END { for (k = 0; k < 50; k++) for (i = 0; i < n; i++) print a[i] }' \
+        <<<"$all" >"$out/train.list"
     printf '%s\n' daisy dandelion rose sunflower tulip >"$out/labels-5.list"
     { cat "$out/labels-5.list"; seq -f 'none-%03g-' 6 1000; } >"$out/labels-1000.list"
     local n
@@ -226,17 +240,20 @@ train() {
     case $rule in sgd) rate=0.01 ;; *) rate=0.001 ;; esac
     mkdir -p "$run"
     sed "s|^backup=.*|backup=$run/backup|" "$out/flowers-5.data" >"$run/run.data"
-    printf '%s\n' "valid=$out/valid.list" valid_every=$((n / 3)) "valid_images=$held" "valid_log=$run/valid.csv" >>"$run/run.data"
+    printf '%s\n' "valid=$out/valid.list" valid_every=$((n / 3)) "valid_images=$held" "valid_log=$run/valid.csv" \
+        >>"$run/run.data"
     make_net "$net" "$rule" "$batch" 5 max_batches="$n" learning_rate=$rate policy=poly power=1 \
         "optimizer_log=$run/loss.csv" >"$run/run.cfg"
-    timeout -s TERM -k 30 "$limit" "$build/darknet" $gpu classifier train "$run/run.data" "$run/run.cfg" >"$run/train.log" 2>&1
+    # shellcheck disable=SC2086
+    timeout -s TERM -k 30 "$limit" "$build/darknet" $gpu classifier train "$run/run.data" "$run/run.cfg" \
+        >"$run/train.log" 2>&1
     echo $? >"$run/status"
     rm -rf "$run/backup"
 }
 
 phase_train() {
     local net rule pids parts=2
-    chapter "Training on flowers: hrnn $steps batches of $batch, adam (0.001) and sgd (0.01, momentum 0.9) $others, side by side"
+    chapter "Training on flowers, side by side: hrnn $steps batches of $batch, adam (0.001) and sgd (0.01) $others"
     prepare_data || return 1
     for net in $nets; do
         local limit=$(($(left) * (parts == 2 ? 45 : 92) / 100))
@@ -263,14 +280,19 @@ report_run() {
             if (!n) { print "    " what ": status " status ": " last; exit }
             k = n < 100 ? n : 100
             for (i = n - k + 1; i <= n; i++) sum += loss[i]
-            printf "    %-30s %5d batches, %.4f s each, first loss %.3f, last %.3f, accuracy %.3f (%d), %d losses not finite or above 1e4%s\n",
-                what, n, total / n, loss[1], sum / k, accuracy, at, bad, status == 0 ? "" : status == 124 || status == 143 ? ", stopped for time" : ", status " status ": " last
+            end = ", status " status ": " last
+            if (status == 0) end = ""
+            if (status == 124 || status == 143) end = ", stopped for time"
+            printf "    %-30s %5d batches, %.4f s each, first loss %.3f, last %.3f, accuracy %.3f (%d), ",
+                what, n, total / n, loss[1], sum / k, accuracy, at
+            printf "%d losses not finite or above 1e4%s\n", bad, end
         }' "$run/loss.csv" "$run/valid.csv" 2>&1 | tee -a "$results"
 }
 
 phase_draw() {
     chapter Curves
-    command -v gnuplot >/dev/null || { say "no gnuplot here: run tools/gpu-bench.sh draw on this folder where there is one"; return 0; }
+    command -v gnuplot >/dev/null ||
+        { say "no gnuplot here: run tools/gpu-bench.sh draw on this folder where there is one"; return 0; }
     local net rule curves
     for net in $nets; do
         curves=()
@@ -278,7 +300,8 @@ phase_draw() {
             [ ! -s "$out/$net-$rule/loss.csv" ] || curves+=("$rule=$out/$net-$rule/loss.csv")
         done
         [ ${#curves[@]} -gt 0 ] || continue
-        record tools/plot-curves.sh -o "$out/$net.png" -t "$net on flowers" -x batch "${curves[@]}" && say "$out/$net.png"
+        record tools/plot-curves.sh -o "$out/$net.png" -t "$net on flowers" -x batch "${curves[@]}" &&
+            say "$out/$net.png"
     done
 }
 
@@ -298,7 +321,8 @@ read -r bandwidth _ < <(card_peaks)
 export HRNN_WEIGHTS=$PWD/weights/hrnn.safetensors
 if [ "${PHASES:-}" != draw ]; then
     : >"$results"
-    say "# $(git describe --always --dirty 2>/dev/null || echo packed), $(date -u +%F), card: ${card:-none}, $(nproc) cores"
+    commit=$(git describe --always --dirty 2>/dev/null || cat commit 2>/dev/null)
+    say "# ${commit:-packed}, $(date -u +%F), card: ${card:-none}, $(nproc) cores"
     [ -n "$dry$card" ] || say "no GPU found (nvidia-smi): DRY_RUN=1 tests this script without one"
 fi
 for phase in ${PHASES:-build check step time train draw}; do
