@@ -222,8 +222,9 @@ prepare_data() {
     all=$(find "$(realpath "$out/pictures")" -name '*.jpg' | LC_ALL=C sort | shuf --random-source=<(yes))
     [ -z "$dry" ] || all=$(head -n 66 <<<"$all")
     awk 'NR % 11 == 0' <<<"$all" >"$out/valid.list"
-    awk 'NR % 11 { a[n++] = $0 } END { for (k = 0; k < 50; k++) for (i = 0; i < n; i++) print a[i] }' \
-        <<<"$all" >"$out/train.list"
+    awk -v images=$((steps * batch)) '
+        NR % 11 { a[n++] = $0 }
+        END { for (k = 0; k < images / n + 1; k++) for (i = 0; i < n; i++) print a[i] }' <<<"$all" >"$out/train.list"
     printf '%s\n' daisy dandelion rose sunflower tulip >"$out/labels-5.list"
     { cat "$out/labels-5.list"; seq -f 'none-%03g-' 6 1000; } >"$out/labels-1000.list"
     local n
