@@ -71,14 +71,10 @@ void hook_make_optimizer(network *net)
     struct darknet_hook *hook = net->hook;
     opt_error error;
     if (hook->opt) return;
-#ifdef GPU
-    if (net->gpu_index >= 0)
-        hook_die("%s:%d: optimizer=%s has no CUDA code yet: run with -nogpu", hook->cfg,
-                 hook->optimizer.line, hook->settings.rule);
-#endif
     /* Only here: a network that is merely used needs no model. */
     if (strcmp(hook->settings.rule, "hrnn") == 0 && !hook->settings.model)
         hook->settings.model = find_model();
+    hook->settings.device = net->gpu_index >= 0 ? "cuda" : "cpu";
     hook->table = list_tensors(net);
     hook->opt = opt_create(&hook->settings, hook->table.tensors, hook->table.n, &error);
     if (hook->opt) return;
@@ -136,6 +132,7 @@ void hook_start_training(network *net, const char *weights, int clear)
 {
     struct darknet_hook *hook = net->hook;
     const int loaded = weights && *weights;
+    device_use(net);
     if (loaded && hook->surplus_bytes)
         hook_die("%s: holds %zu bytes more than this network has parameters for; `darknet partial` "
                  "cuts the layers that fit", weights, hook->surplus_bytes);
@@ -152,7 +149,7 @@ int hook_resumed(const network *net) { return net->hook->resumed; }
 
 void hook_keep(network *net, const char *name, void *data, size_t bytes)
 {
-    add_blob(&net->hook->kept, name, data, bytes);
+    add_blob(&net->hook->kept, name, (twin){data, NULL}, bytes);
 }
 
 /* Says which gradients were no numbers, at the first and then at every tenth update in a row. */
@@ -187,14 +184,18 @@ int hook_update(network *net)
     struct darknet_hook *hook = net->hook;
     opt_step_report report;
     if (!hook || !hook->settings.rule) return 0;
+    device_use(net);
     hook_make_optimizer(net);
     ++*net->t;
     for (int k = 0; k < hook->table.n; k++)
         if (hook->table.clear[k])
-            memset(hook->table.tensors[k].grad, 0, hook->table.tensors[k].n * sizeof(float));
+            zero_array(net, hook->table.tensors[k].grad, hook->table.tensors[k].n);
     const float ratio = hook_rate_ratio(net);
+    /* A GPU computes on while the host goes on; times that are logged are those of what was done. */
+    if (hook->log.stream) device_wait(net);
     const double start = seconds_now();
     opt_step(hook->opt, ratio, &report);
+    if (hook->log.stream) device_wait(net);
     hook->update_seconds += seconds_now() - start;
     watch(net, &report);
     return 1;
@@ -205,8 +206,10 @@ int hook_update(network *net)
 void hook_begin_measuring(network *net)
 {
     struct darknet_hook *hook = net->hook;
+    device_use(net);
     if (hook->opt) opt_true_params(hook->opt);
     hook->states = list_recurrent_states(net);
+    pull_blobs(&hook->states);
     hook->kept_states = hook_alloc((size_t)hook->states.n + 1, sizeof(*hook->kept_states));
     for (int i = 0; i < hook->states.n; i++) {
         const opt_blob *state = &hook->states.items[i];
@@ -224,6 +227,8 @@ void hook_end_measuring(network *net)
     }
     free(hook->kept_states);
     hook->kept_states = NULL;
+    device_use(net);
+    push_blobs(&hook->states);
     free_blobs(&hook->states);
     if (hook->opt) opt_attended_params(hook->opt);
 }
@@ -232,6 +237,7 @@ void hook_free(network *net)
 {
     struct darknet_hook *hook = net->hook;
     if (!hook) return;
+    device_use(net);
     close_logs(net);
     opt_free(hook->opt);
     free_tensors(&hook->table);

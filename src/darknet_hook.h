@@ -18,6 +18,11 @@
  * the first update, without a resume. */
 void hook_start_training(network *net, const char *weights, int clear);
 
+/* The same for the other networks of a training on several GPUs, after hook_start_training of the
+ * first, which alone prints, logs and is saved: each gets an optimizer of its own, from the first's
+ * sidecar when there is one, and the first's seed. */
+void hook_join_training(network *net, const network *first, const char *weights, int clear);
+
 /* Whether hook_start_training restored a sidecar (then kept arrays hold its values). */
 int hook_resumed(const network *net);
 
@@ -28,11 +33,12 @@ void hook_keep(network *net, const char *name, void *data, size_t bytes);
 
 /* After each batch: a row of optimizer_log=; nothing without that option. loss is the batch's,
  * average the smoothed one that is printed, seconds what its forward and backward passes and the update
- * took; the row says beside it what the optimizer took of them (0 without optimizer=). */
+ * took; the row says beside it what the optimizer took of them (0 without optimizer=). With the option
+ * an update on a GPU waits until it is done, so that these are the times of the work itself. */
 void hook_log(network *net, float loss, float average, double seconds);
 
 /* Around forward passes on images that are not trained on: the network holds the true parameters; its
- * recurrent states (on a CPU) may be changed. Afterwards both are again what they were, to the bit. */
+ * recurrent states may be changed. Afterwards both are again what they were, to the bit. */
 void hook_begin_measuring(network *net);
 void hook_end_measuring(network *net);
 
@@ -79,6 +85,11 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream);
 /* whole: all layers were read, so that data left over do not belong to this network: a warning, and
  * hook_start_training refuses. */
 void hook_close_weights(network *net, FILE *stream, int whole);
+
+/* Networks of one cfg, whose parameters and running statistics all become the mean over the networks,
+ * those of layers within layers and of frozen layers included. Where an optimizer trains on other
+ * parameters than it saves, both are averaged. What else the optimizers keep stays each network's own. */
+void hook_average(network **nets, int n);
 
 void hook_free(network *net);
 

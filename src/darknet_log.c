@@ -102,6 +102,7 @@ long hook_open_valid_log(network *net, const char *path)
 static double current_rate(network *net)
 {
     double mean_log_lr;
+    device_use(net);
     if (!net->hook->opt || !opt_get_mean_log_lr(net->hook->opt, &mean_log_lr))
         return get_current_rate(net);
     return exp(mean_log_lr) * hook_rate_ratio(net);

@@ -11,17 +11,25 @@ typedef struct {
     int line;
 } cfg_option;
 
+/* An array of the network. On a GPU the one on the host is only where it is copied to and from. */
 typedef struct {
-    opt_blob *items;
+    float *host;
+    float *device; /* NULL: the network is on the CPU, or the array is on the host alone */
+} twin;
+
+typedef struct {
+    opt_blob *items; /* data: on the host */
+    float **device;  /* [n] see twin */
     int n;
 } blob_list;
 
-/* The names are the table's own. */
+/* The names are the table's own; param and grad are where the network computes. */
 typedef struct {
     opt_tensor *tensors;
     char (*names)[64];
     int n;
-    int *clear; /* [n] frozen, but the backward pass reaches it: its gradient is to be zeroed */
+    int *clear;       /* [n] frozen, but the backward pass reaches it: its gradient is to be zeroed */
+    float **host_grad; /* [n] on the host, wherever grad is */
 } tensor_table;
 
 typedef enum { TABLE_BATCHES, TABLE_HELD_OUT } table_id;
@@ -63,6 +71,15 @@ char *find_model(void);
 /* Makes the optimizer if there is none yet. */
 void hook_make_optimizer(network *net);
 
+/* --- darknet_device.c: nothing for a network on the CPU, but for zero_array --- */
+
+void device_use(const network *net); /* what follows is for its GPU */
+/* Until everything that was started there is done. What fails there ends the program. */
+void device_wait(const network *net);
+void device_pull(twin p, size_t n); /* n floats to the host */
+void device_push(twin p, size_t n);
+void zero_array(const network *net, float *array, size_t n); /* one that the network computes with */
+
 /* --- darknet_tensors.c --- */
 
 /* The parameters of a network, one row each, in the order of its layers. Frozen ones (lr_scale 0):
@@ -79,7 +96,13 @@ const char *layer_name(LAYER_TYPE type);
 blob_list list_beside_weights(network *net, const tensor_table *table);
 /* The states of recurrent layers alone. */
 blob_list list_recurrent_states(network *net);
-void add_blob(blob_list *list, const char *name, void *data, size_t bytes);
+/* Everything that a network has learned: parameters, and the running statistics of batch
+ * normalisation. Two networks of one cfg have the same list. */
+blob_list list_learned(network *net);
+void add_blob(blob_list *list, const char *name, twin data, size_t bytes);
+/* Between a network's GPU and the blobs' data. */
+void pull_blobs(const blob_list *list);
+void push_blobs(const blob_list *list);
 void free_blobs(blob_list *list);
 int has_layer(const network *net, LAYER_TYPE type);
 /* Puts into the [batchnorm] layers what a reader without biases needs for the same output (to = 1),

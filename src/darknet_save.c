@@ -38,7 +38,7 @@ static blob_list list_all(network *net)
     blob_list list = list_beside_weights(net, &net->hook->table);
     for (int i = 0; i < net->hook->kept.n; i++) {
         opt_blob *kept = &net->hook->kept.items[i];
-        add_blob(&list, kept->name, kept->data, kept->bytes);
+        add_blob(&list, kept->name, (twin){kept->data, NULL}, kept->bytes);
     }
     return list;
 }
@@ -59,6 +59,7 @@ static opt_status save_sidecar(network *net, const char *weights, const char *pe
     char *path = sidecar_path(weights);
     /* The arrays beside the weights must hold true parameters, as the weights file does. */
     opt_true_params(net->hook->opt);
+    pull_blobs(&blobs);
     status = opt_save(net->hook->opt, path, notes, NOTES, blobs.items, blobs.n, error);
     opt_attended_params(net->hook->opt);
     free(path);
@@ -93,6 +94,7 @@ void hook_save(network *net, const char *filename,
     atomic_file file = {0};
     opt_error error;
     int whole = cutoff >= net->n;
+    device_use(net);
     opt_status status = write_weights_file(net, &file, filename, write, cutoff, &error);
     if (!status && net->hook->opt && whole)
         status = save_sidecar(net, filename, file.pending, &error);
@@ -252,8 +254,12 @@ int resume_from(network *net, const char *weights)
                  "weights alone", sidecar, notes[NOTE_BATCH].value, (unsigned long long)images);
     *net->seen = read_number(&notes[NOTE_SEEN], sidecar);
     blob_list blobs = list_all(net);
+    pull_blobs(&blobs); /* those that the file does not hold stay */
     if (opt_load(net->hook->opt, sidecar, blobs.items, blobs.n, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
+    opt_true_params(net->hook->opt); /* as they are in the sidecar */
+    push_blobs(&blobs);
+    opt_attended_params(net->hook->opt);
     free_blobs(&blobs);
     adopt_seed(net, read_number(&notes[NOTE_SEED], sidecar));
     free(sidecar);

@@ -7,7 +7,16 @@
 #include <string.h>
 #include "darknet_private.h"
 
-enum { ITSELF = -1 };
+enum { ITSELF = -1, NOWHERE = -1 };
+
+/* An array of a layer, l->NAME on the host and l->NAME_gpu on a GPU, as a twin. */
+#ifdef GPU
+#define TWIN(l, name) ((twin){(l)->name, (l)->name##_gpu})
+#define ON_GPU(name) offsetof(layer, name)
+#else
+#define TWIN(l, name) ((twin){(l)->name, NULL})
+#define ON_GPU(name) NOWHERE
+#endif
 
 /* The layers that hold parameters, or have layers inside that do. */
 static const struct part {
@@ -43,16 +52,16 @@ static const struct part {
 };
 enum { N_PARTS = sizeof(parts) / sizeof(parts[0]) };
 
-/* Recurrent state that lives on from batch to batch on a CPU: [outputs * batch] floats each. */
+/* Recurrent state that lives on from batch to batch: [outputs * batch] floats each. */
 static const struct carried {
     LAYER_TYPE type;
     const char *name;
-    size_t offset;
+    ptrdiff_t on_host, on_gpu; /* offsets of the pointers to it */
 } carried[] = {
-    {RNN, "state", offsetof(layer, state)},
-    {GRU, "state", offsetof(layer, state)},
-    {LSTM, "h", offsetof(layer, h_cpu)},
-    {LSTM, "c", offsetof(layer, c_cpu)},
+    {RNN, "state", offsetof(layer, state), ON_GPU(state_gpu)},
+    {GRU, "state", offsetof(layer, state), ON_GPU(state_gpu)},
+    {LSTM, "h", offsetof(layer, h_cpu), ON_GPU(h_gpu)},
+    {LSTM, "c", offsetof(layer, c_cpu), ON_GPU(c_gpu)},
 };
 enum { N_CARRIED = sizeof(carried) / sizeof(carried[0]) };
 
@@ -77,6 +86,14 @@ static layer *inner_layer(layer *outer, const struct part *part)
     return *(layer **)((char *)outer + part->offset);
 }
 
+static float *array_at(layer *l, ptrdiff_t offset)
+{
+    return offset == NOWHERE ? NULL : *(float **)((char *)l + offset);
+}
+
+/* Where the network computes with it. */
+static float *in_use(twin p) { return p.device ? p.device : p.host; }
+
 /* Entries of a layer's biases, scales and statistics. */
 static size_t channels_of(const layer *l)
 {
@@ -98,16 +115,17 @@ static size_t weights_of(const layer *l)
 
 static int is_normalised(const layer *l) { return l->type == BATCHNORM || l->batch_normalize; }
 
-static void add_tensor(tensor_table *table, const char *prefix, const char *array, float *param,
-                       float *grad, size_t n, opt_tensor common)
+static void add_tensor(tensor_table *table, const char *prefix, const char *array, twin param,
+                       twin grad, size_t n, opt_tensor common)
 {
-    if (!param || !n) return;
+    if (!param.host || !n) return;
     char *name = table->names[table->n];
     snprintf(name, sizeof(table->names[0]), "%s%s", prefix, array);
     common.name = name;
-    common.param = param;
-    common.grad = grad;
+    common.param = in_use(param);
+    common.grad = in_use(grad);
     common.n = n;
+    table->host_grad[table->n] = grad.host;
     table->tensors[table->n++] = common;
 }
 
@@ -119,10 +137,12 @@ static void add_layer(tensor_table *table, const char *prefix, const layer *l, o
     opt_tensor undecayed = common;
     int first = table->n;
     undecayed.l2 = 0;
-    add_tensor(table, prefix, "weights", l->weights, l->weight_updates, weights_of(l), common);
-    add_tensor(table, prefix, "biases", l->biases, l->bias_updates, n, undecayed);
+    add_tensor(table, prefix, "weights", TWIN(l, weights), TWIN(l, weight_updates),
+               weights_of(l), common);
+    add_tensor(table, prefix, "biases", TWIN(l, biases), TWIN(l, bias_updates), n, undecayed);
     if (is_normalised(l))
-        add_tensor(table, prefix, "scales", l->scales, l->scale_updates, n, undecayed);
+        add_tensor(table, prefix, "scales", TWIN(l, scales), TWIN(l, scale_updates), n,
+                   undecayed);
     for (int k = first; k < table->n; k++)
         table->clear[k] = reached && common.lr_scale == 0 && table->tensors[k].grad;
 }
@@ -131,7 +151,7 @@ tensor_table list_tensors(network *net)
 {
     size_t most = 3 * N_PARTS * (size_t)net->n + 1;
     tensor_table table = {hook_alloc(most, sizeof(opt_tensor)), hook_alloc(most, 64), 0,
-                          hook_alloc(most, sizeof(int))};
+                          hook_alloc(most, sizeof(int)), hook_alloc(most, sizeof(float *))};
     int last_stop = -1;
     for (int i = 0; i < net->n; i++)
         if (net->layers[i].stopbackward) last_stop = i;
@@ -158,32 +178,54 @@ void free_tensors(tensor_table *table)
     free(table->tensors);
     free(table->names);
     free(table->clear);
+    free(table->host_grad);
     *table = (tensor_table){0};
 }
 
 /* --- what goes beside the weights --- */
 
-void add_blob(blob_list *list, const char *name, void *data, size_t bytes)
+void add_blob(blob_list *list, const char *name, twin data, size_t bytes)
 {
-    opt_blob *items = realloc(list->items, ((size_t)list->n + 1) * sizeof(*items));
-    if (!items) hook_die("no memory for the list of what a resume needs");
-    list->items = items;
-    items[list->n++] = (opt_blob){hook_copy(name), data, bytes};
+    size_t n = (size_t)list->n + 1;
+    opt_blob *items = realloc(list->items, n * sizeof(*items));
+    if (items) list->items = items;
+    float **device = realloc(list->device, n * sizeof(*device));
+    if (device) list->device = device;
+    if (!items || !device) hook_die("no memory for the list of what a resume needs");
+    device[list->n] = data.device;
+    items[list->n++] = (opt_blob){hook_copy(name), data.host, bytes};
+}
+
+static twin twin_of(const blob_list *list, int i)
+{
+    return (twin){list->items[i].data, list->device[i]};
+}
+
+void pull_blobs(const blob_list *list)
+{
+    for (int i = 0; i < list->n; i++)
+        device_pull(twin_of(list, i), list->items[i].bytes / sizeof(float));
+}
+
+void push_blobs(const blob_list *list)
+{
+    for (int i = 0; i < list->n; i++)
+        device_push(twin_of(list, i), list->items[i].bytes / sizeof(float));
 }
 
 void free_blobs(blob_list *list)
 {
     for (int i = 0; i < list->n; i++) free((char *)list->items[i].name);
     free(list->items);
+    free(list->device);
     *list = (blob_list){0};
 }
 
-static void add_floats(blob_list *list, const char *prefix, const char *array, float *data,
-                       size_t n)
+static void add_floats(blob_list *list, const char *prefix, const char *array, twin data, size_t n)
 {
     char name[96];
     snprintf(name, sizeof(name), "%s%s", prefix, array);
-    if (data && n) add_blob(list, name, data, n * sizeof(*data));
+    if (data.host && n) add_blob(list, name, data, n * sizeof(float));
 }
 
 /* Whether the host's loader gives this layer, and with it those after it, something else than what
@@ -196,12 +238,12 @@ static int loads_differently(const layer *l)
 static void add_arrays(blob_list *list, const char *prefix, layer *l, int with_weights)
 {
     size_t n = channels_of(l);
-    if (with_weights) add_floats(list, prefix, "weights", l->weights, weights_of(l));
-    add_floats(list, prefix, "biases", l->biases, n);
+    if (with_weights) add_floats(list, prefix, "weights", TWIN(l, weights), weights_of(l));
+    add_floats(list, prefix, "biases", TWIN(l, biases), n);
     if (!is_normalised(l)) return;
-    add_floats(list, prefix, "scales", l->scales, n);
-    add_floats(list, prefix, "rolling_mean", l->rolling_mean, n);
-    add_floats(list, prefix, "rolling_variance", l->rolling_variance, n);
+    add_floats(list, prefix, "scales", TWIN(l, scales), n);
+    add_floats(list, prefix, "rolling_mean", TWIN(l, rolling_mean), n);
+    add_floats(list, prefix, "rolling_variance", TWIN(l, rolling_variance), n);
 }
 
 static void add_carried(blob_list *list, int i, layer *l)
@@ -210,8 +252,8 @@ static void add_carried(blob_list *list, int i, layer *l)
         if (c->type != l->type) continue;
         char prefix[48];
         snprintf(prefix, sizeof(prefix), "%d.", i);
-        add_floats(list, prefix, c->name, *(float **)((char *)l + c->offset),
-                   (size_t)l->outputs * (size_t)l->batch);
+        const twin state = {array_at(l, c->on_host), array_at(l, c->on_gpu)};
+        add_floats(list, prefix, c->name, state, (size_t)l->outputs * (size_t)l->batch);
     }
 }
 
@@ -219,6 +261,21 @@ blob_list list_recurrent_states(network *net)
 {
     blob_list list = {0};
     for (int i = 0; i < net->n; i++) add_carried(&list, i, &net->layers[i]);
+    return list;
+}
+
+blob_list list_learned(network *net)
+{
+    blob_list list = {0};
+    for (int i = 0; i < net->n; i++) {
+        layer *outer = &net->layers[i];
+        for (const struct part *p = parts; p < parts + N_PARTS; p++) {
+            if (p->type != outer->type) continue;
+            char prefix[48];
+            snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
+            add_arrays(&list, prefix, inner_layer(outer, p), 1);
+        }
+    }
     return list;
 }
 
@@ -240,7 +297,8 @@ blob_list list_beside_weights(network *net, const tensor_table *table)
     }
     for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions; k++) {
         const opt_tensor *t = &table->tensors[k];
-        if (t->lr_scale != 0) add_floats(&list, t->name, ".gradient", t->grad, t->n);
+        const twin grad = {table->host_grad[k], t->grad == table->host_grad[k] ? NULL : t->grad};
+        if (t->lr_scale != 0) add_floats(&list, t->name, ".gradient", grad, t->n);
     }
     return list;
 }
@@ -262,6 +320,16 @@ static void fold_channel(float *scale, float *mean, float variance, float bias)
     *mean = (float)(*mean - (double)bias * (sqrt((double)variance) + 1e-6) / *scale);
 }
 
+/* What is folded, from the GPU or to it. */
+static void move_batchnorm(const layer *l, void (*move)(twin, size_t))
+{
+    move(TWIN(l, scales), (size_t)l->c);
+    move(TWIN(l, rolling_mean), (size_t)l->c);
+    if (move != device_pull) return;
+    move(TWIN(l, rolling_variance), (size_t)l->c);
+    move(TWIN(l, biases), (size_t)l->c);
+}
+
 void fold_batchnorm(network *net, float **kept, int to)
 {
     size_t total = 0;
@@ -272,6 +340,7 @@ void fold_batchnorm(network *net, float **kept, int to)
     for (int i = 0; i < net->n; i++) {
         layer *l = &net->layers[i];
         if (l->type != BATCHNORM) continue;
+        if (to) move_batchnorm(l, device_pull);
         for (int c = 0; c < l->c; c++, k += 2) {
             if (to) {
                 k[0] = l->scales[c];
@@ -283,6 +352,7 @@ void fold_batchnorm(network *net, float **kept, int to)
                 l->rolling_mean[c] = k[1];
             }
         }
+        move_batchnorm(l, device_push);
     }
     if (!to) {
         free(*kept);

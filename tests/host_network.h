@@ -26,6 +26,7 @@ int __lsan_is_turned_off(void)
 typedef struct {
     char name[32]; /* "3.self.weights" */
     float *param, *updates;
+    float *param_gpu, *updates_gpu; /* NULL: on the CPU */
     int n;
 } host_tensor;
 
@@ -36,16 +37,21 @@ typedef struct {
     int n;
 } host_tensors;
 
-static inline void add_tensor(host_tensors *list, const char *owner, const char *name, float *param,
-                              float *updates, int n)
+static inline void add_tensor(host_tensors *list, const char *owner, const char *name, host_tensor t,
+                              int n)
 {
-    if (!param || list->n == MAX_TENSORS) abort();
-    host_tensor *t = &list->row[list->n++];
-    snprintf(t->name, sizeof t->name, "%s.%s", owner, name);
-    t->param = param;
-    t->updates = updates;
-    t->n = n;
+    if (!t.param || list->n == MAX_TENSORS) abort();
+    t.n = n;
+    snprintf(t.name, sizeof t.name, "%s.%s", owner, name);
+    list->row[list->n++] = t;
 }
+
+#ifdef GPU
+#define HOST_TENSOR(l, params, updates)                                                            \
+    ((host_tensor){"", (l)->params, (l)->updates, (l)->params##_gpu, (l)->updates##_gpu, 0})
+#else
+#define HOST_TENSOR(l, params, updates) ((host_tensor){"", (l)->params, (l)->updates, NULL, NULL, 0})
+#endif
 
 static inline void add_layer(host_tensors *list, const char *owner, const layer *l)
 {
@@ -60,10 +66,11 @@ static inline void add_layer(host_tensors *list, const char *owner, const layer 
         nweights = 0;
         nbiases = l->c;
     }
-    if (nweights) add_tensor(list, owner, "weights", l->weights, l->weight_updates, nweights);
-    add_tensor(list, owner, "biases", l->biases, l->bias_updates, nbiases);
+    if (nweights)
+        add_tensor(list, owner, "weights", HOST_TENSOR(l, weights, weight_updates), nweights);
+    add_tensor(list, owner, "biases", HOST_TENSOR(l, biases, bias_updates), nbiases);
     if (l->batch_normalize || l->type == BATCHNORM)
-        add_tensor(list, owner, "scales", l->scales, l->scale_updates, nbiases);
+        add_tensor(list, owner, "scales", HOST_TENSOR(l, scales, scale_updates), nbiases);
 }
 
 static inline host_tensors list_tensors(const network *net)
@@ -156,6 +163,53 @@ static inline void mute(void)
     if (__sanitizer_set_report_fd) __sanitizer_set_report_fd((void *)(intptr_t)muted[1]);
 }
 
+/* Where the next networks are made: -1: on the CPU. */
+static int network_gpu = -1;
+
+static inline int has_gpu(void)
+{
+#ifdef GPU
+    return cuda_available();
+#else
+    return 0;
+#endif
+}
+
+/* Before a network is used, when there are others on another device. */
+static inline void use_network(const network *net)
+{
+#ifdef GPU
+    cuda_set_device(net->gpu_index);
+#else
+    (void)net;
+#endif
+}
+
+/* What the host's arrays hold, to a network on a GPU; or the gradients from there. */
+static inline void push_parameters(const network *net)
+{
+#ifdef GPU
+    use_network(net);
+    host_tensors list = list_tensors(net);
+    for (int k = 0; k < list.n; ++k)
+        cuda_push_array(list.row[k].param_gpu, list.row[k].param, (size_t)list.row[k].n);
+#else
+    (void)net;
+#endif
+}
+
+static inline void pull_gradients(const network *net)
+{
+#ifdef GPU
+    use_network(net);
+    host_tensors list = list_tensors(net);
+    for (int k = 0; k < list.n; ++k)
+        cuda_pull_array(list.row[k].updates_gpu, list.row[k].updates, (size_t)list.row[k].n);
+#else
+    (void)net;
+#endif
+}
+
 /* A cfg in a file without a name: nothing stays behind when the host ends the program meanwhile. */
 static inline network *parse_text(const char *first, const char *rest)
 {
@@ -164,7 +218,7 @@ static inline network *parse_text(const char *first, const char *rest)
     unlink(path);
     if (file < 0 || dprintf(file, "%s%s", first, rest) < 0) abort();
     snprintf(path, sizeof path, "/proc/self/fd/%d", file);
-    gpu_index = -1;
+    gpu_index = network_gpu;
     network *net = parse_network_cfg(path);
     close(file);
     return net;
@@ -190,6 +244,7 @@ static inline void stir_parameters(const network *net, uint64_t seed)
         host_tensor *t = &list.row[k];
         for (int i = 0; i < t->n; ++i) t->param[i] += uniform(&stream, -0.8f, 0.8f);
     }
+    push_parameters(net);
 }
 
 /* So small a network is quickest on one thread. */

@@ -611,6 +611,7 @@ static void test_rolling_statistics(void **unused)
 
 int main(void)
 {
+    gpu_index = -1; /* layers are made here without a network */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolutions),
         cmocka_unit_test(test_avgpool),

@@ -1,0 +1,65 @@
+/* Networks of one cfg that train side by side, each on its part of the data. */
+#include <stdlib.h>
+#include <string.h>
+#include "darknet_private.h"
+
+void hook_join_training(network *net, const network *first, const char *weights, int clear)
+{
+    struct darknet_hook *hook = net->hook;
+    device_use(net);
+    if (hook->settings.rule) {
+        hook_make_optimizer(net);
+        hook->resumed = weights && *weights && !clear && resume_from(net, weights);
+    }
+    net->seed = first->seed;
+}
+
+/* Array i of every list becomes the mean of them all. */
+static void average_array(network **nets, const blob_list *lists, int n, int i)
+{
+    const ptrdiff_t size = (ptrdiff_t)(lists[0].items[i].bytes / sizeof(float));
+    for (int k = 0; k < n; k++) {
+        device_use(nets[k]);
+        device_pull((twin){lists[k].items[i].data, lists[k].device[i]}, (size_t)size);
+    }
+#pragma omp parallel for schedule(static) if (size > 1 << 14)
+    for (ptrdiff_t j = 0; j < size; j++) {
+        double sum = 0; /* the mean of equal numbers is that number */
+        for (int k = 0; k < n; k++) sum += (double)((float *)lists[k].items[i].data)[j];
+        const float mean = (float)(sum / n);
+        for (int k = 0; k < n; k++) ((float *)lists[k].items[i].data)[j] = mean;
+    }
+    for (int k = 0; k < n; k++) {
+        device_use(nets[k]);
+        device_push((twin){lists[k].items[i].data, lists[k].device[i]}, (size_t)size);
+    }
+}
+
+/* What param holds, θ or φ: nothing happens where they are the same. */
+static void swap_params(network **nets, int n, void (*swap)(optimizer *))
+{
+    for (int k = 0; k < n; k++) {
+        device_use(nets[k]);
+        if (nets[k]->hook->opt) swap(nets[k]->hook->opt);
+    }
+}
+
+void hook_average(network **nets, int n)
+{
+    blob_list *lists = hook_alloc((size_t)n, sizeof(*lists));
+    for (int k = 0; k < n; k++) {
+        lists[k] = list_learned(nets[k]);
+        if (lists[k].n != lists[0].n) hook_die("the networks to be averaged are not of one cfg");
+    }
+    swap_params(nets, n, opt_true_params);
+    for (int i = 0; i < lists[0].n; i++) average_array(nets, lists, n, i);
+    swap_params(nets, n, opt_attended_params);
+    /* With attention each network still looks ahead from parameters of its own. The mean of these
+     * keeps its distance from the mean of the true ones. */
+    const char *rule = nets[0]->hook->settings.rule;
+    for (int i = 0; rule && strcmp(rule, "hrnn") == 0 && i < lists[0].n; i++)
+        average_array(nets, lists, n, i);
+    device_use(nets[0]);
+    for (int k = 0; k < n; k++) free_blobs(&lists[k]);
+    free(lists);
+}
