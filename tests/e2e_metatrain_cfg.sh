@@ -43,10 +43,13 @@ grep -qF -e '-cfg images.cfg,records.cfg -data train.data,records.data -' out ||
 grep -q ' bowl [-0-9.]*' out && grep -q '\(images\|records\) [-0-9.]*' out || wrong "beside a corpus: $(tail -n 1 out)"
 
 # --- what is refused ---
-refused() {  # WHAT MESSAGE OPTIONS...
+refused() {  # WHAT MESSAGE OPTIONS...: one line, which may be the host's
+    local what=$1 message=$2 status=0
+    shift 2
     rm -f refused.*
-    refused_by metatrain "$@" -out refused.safetensors
-    [ $status = 1 ] || wrong "$1: exit status $status"
+    "$train" "$@" -out refused.safetensors >out 2>err || status=$?
+    [ $status = 1 ] || wrong "$what: exit status $status"
+    [ "$(wc -l <err)" = 1 ] && grep -q "$message" err || wrong "$what: $(cat err)"
 }
 refused 'a cfg without data' '1 -cfg and 0 -data' -cfg images.cfg
 refused 'no such cfg' 'nothing.cfg' -cfg nothing.cfg -data train.data
