@@ -128,6 +128,14 @@ static void describe(network *net, const char *weights, int clear)
         printf("The biases of [batchnorm] layers are not in a weights file: they start at 0\n");
 }
 
+void begin_optimizer(network *net, const char *weights, int clear)
+{
+    struct darknet_hook *hook = net->hook;
+    if (!hook->settings.rule) return;
+    hook_make_optimizer(net);
+    hook->resumed = weights && *weights && !clear && resume_from(net, weights);
+}
+
 void hook_start_training(network *net, const char *weights, int clear)
 {
     struct darknet_hook *hook = net->hook;
@@ -136,10 +144,7 @@ void hook_start_training(network *net, const char *weights, int clear)
     if (loaded && hook->surplus_bytes)
         hook_die("%s: holds %zu bytes more than this network has parameters for; `darknet partial` "
                  "cuts the layers that fit", weights, hook->surplus_bytes);
-    if (hook->settings.rule) {
-        hook_make_optimizer(net);
-        hook->resumed = loaded && !clear && resume_from(net, weights);
-    }
+    begin_optimizer(net, weights, clear);
     open_log(net);
     describe(net, weights, clear);
     fflush(stdout);

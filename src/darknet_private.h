@@ -70,6 +70,9 @@ float hook_rate_ratio(network *net);
 char *find_model(void);
 /* Makes the optimizer if there is none yet. */
 void hook_make_optimizer(network *net);
+/* The same at the start of a training with optimizer=, then what the sidecar of weights (NULL or "":
+ * none) holds, unless clear. */
+void begin_optimizer(network *net, const char *weights, int clear);
 
 /* --- darknet_device.c: nothing for a network on the CPU, but for zero_array --- */
 
@@ -100,6 +103,7 @@ blob_list list_recurrent_states(network *net);
  * normalisation. Two networks of one cfg have the same list. */
 blob_list list_learned(network *net);
 void add_blob(blob_list *list, const char *name, twin data, size_t bytes);
+twin twin_of(const blob_list *list, int i); /* the data of blob i */
 /* Between a network's GPU and the blobs' data. */
 void pull_blobs(const blob_list *list);
 void push_blobs(const blob_list *list);

@@ -1,16 +1,11 @@
 /* Networks of one cfg that train side by side, each on its part of the data. */
 #include <stdlib.h>
-#include <string.h>
 #include "darknet_private.h"
 
 void hook_join_training(network *net, const network *first, const char *weights, int clear)
 {
-    struct darknet_hook *hook = net->hook;
     device_use(net);
-    if (hook->settings.rule) {
-        hook_make_optimizer(net);
-        hook->resumed = weights && *weights && !clear && resume_from(net, weights);
-    }
+    begin_optimizer(net, weights, clear);
     net->seed = first->seed;
 }
 
@@ -20,7 +15,7 @@ static void average_array(network **nets, const blob_list *lists, int n, int i)
     const ptrdiff_t size = (ptrdiff_t)(lists[0].items[i].bytes / sizeof(float));
     for (int k = 0; k < n; k++) {
         device_use(nets[k]);
-        device_pull((twin){lists[k].items[i].data, lists[k].device[i]}, (size_t)size);
+        device_pull(twin_of(&lists[k], i), (size_t)size);
     }
 #pragma omp parallel for schedule(static) if (size > 1 << 14)
     for (ptrdiff_t j = 0; j < size; j++) {
@@ -31,7 +26,7 @@ static void average_array(network **nets, const blob_list *lists, int n, int i)
     }
     for (int k = 0; k < n; k++) {
         device_use(nets[k]);
-        device_push((twin){lists[k].items[i].data, lists[k].device[i]}, (size_t)size);
+        device_push(twin_of(&lists[k], i), (size_t)size);
     }
 }
 
@@ -56,8 +51,8 @@ void hook_average(network **nets, int n)
     swap_params(nets, n, opt_attended_params);
     /* With attention each network still looks ahead from parameters of its own. The mean of these
      * keeps its distance from the mean of the true ones. */
-    const char *rule = nets[0]->hook->settings.rule;
-    for (int i = 0; rule && strcmp(rule, "hrnn") == 0 && i < lists[0].n; i++)
+    const optimizer *opt = nets[0]->hook->opt;
+    for (int i = 0; opt && opt_has_attention(opt) && i < lists[0].n; i++)
         average_array(nets, lists, n, i);
     device_use(nets[0]);
     for (int k = 0; k < n; k++) free_blobs(&lists[k]);

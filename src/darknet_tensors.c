@@ -196,7 +196,7 @@ void add_blob(blob_list *list, const char *name, twin data, size_t bytes)
     items[list->n++] = (opt_blob){hook_copy(name), data.host, bytes};
 }
 
-static twin twin_of(const blob_list *list, int i)
+twin twin_of(const blob_list *list, int i)
 {
     return (twin){list->items[i].data, list->device[i]};
 }

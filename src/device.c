@@ -67,46 +67,43 @@ void device_zero(int cuda, void *memory, size_t bytes)
     memset(memory, 0, bytes);
 }
 
+/* rows pieces of bytes, pitches apart; between the host and the device, or within the host. */
+static void copy_rows(int cuda, int to_device, void *to, size_t to_pitch, const void *from,
+                      size_t from_pitch, size_t bytes, size_t rows)
+{
+#ifdef GPU
+    if (cuda) {
+        const int kind = to_device ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+        if (rows == 1)
+            cudaMemcpy(to, from, bytes, kind);
+        else
+            cudaMemcpy2D(to, to_pitch, from, from_pitch, bytes, rows, kind);
+        return;
+    }
+#endif
+    (void)cuda, (void)to_device;
+    for (size_t r = 0; r < rows; r++)
+        memcpy((char *)to + r * to_pitch, (const char *)from + r * from_pitch, bytes);
+}
+
 void device_put(int cuda, void *to, const void *from, size_t bytes)
 {
-    device_put_rows(cuda, to, bytes, from, bytes, 1);
+    copy_rows(cuda, 1, to, bytes, from, bytes, bytes, 1);
 }
 
 void device_get(int cuda, void *to, const void *from, size_t bytes)
 {
-    device_get_rows(cuda, to, from, bytes, bytes, 1);
+    copy_rows(cuda, 0, to, bytes, from, bytes, bytes, 1);
 }
 
 void device_put_rows(int cuda, void *to, size_t pitch, const void *from, size_t bytes, size_t rows)
 {
-#ifdef GPU
-    if (cuda) {
-        if (rows == 1)
-            cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice);
-        else
-            cudaMemcpy2D(to, pitch, from, bytes, bytes, rows, cudaMemcpyHostToDevice);
-        return;
-    }
-#endif
-    (void)cuda;
-    for (size_t r = 0; r < rows; r++)
-        memcpy((char *)to + r * pitch, (const char *)from + r * bytes, bytes);
+    copy_rows(cuda, 1, to, pitch, from, bytes, bytes, rows);
 }
 
 void device_get_rows(int cuda, void *to, const void *from, size_t pitch, size_t bytes, size_t rows)
 {
-#ifdef GPU
-    if (cuda) {
-        if (rows == 1)
-            cudaMemcpy(to, from, bytes, cudaMemcpyDeviceToHost);
-        else
-            cudaMemcpy2D(to, bytes, from, pitch, bytes, rows, cudaMemcpyDeviceToHost);
-        return;
-    }
-#endif
-    (void)cuda;
-    for (size_t r = 0; r < rows; r++)
-        memcpy((char *)to + r * bytes, (const char *)from + r * pitch, bytes);
+    copy_rows(cuda, 0, to, bytes, from, pitch, bytes, rows);
 }
 
 const char *device_failure(int cuda)

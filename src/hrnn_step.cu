@@ -197,6 +197,12 @@ static __global__ void __launch_bounds__(THREADS)
     prepare_tensor(state, tensor, time);
 }
 
+/* Where parameter `at` of a tensor has its first row; a row is BLOCK floats on. */
+static __device__ float *rows_of(const hrnn_state *state, const hrnn_tensor *tensor, size_t at)
+{
+    return tensor->blocks + at / BLOCK * (size_t)(BLOCK * state->rows) + at % BLOCK;
+}
+
 /* --- what did not come from a step: η̄ and sizes as they stand --- */
 
 static __global__ void __launch_bounds__(THREADS) measure_chunks(const hrnn_state *state)
@@ -207,8 +213,7 @@ static __global__ void __launch_bounds__(THREADS) measure_chunks(const hrnn_stat
     double log_lr = 0, square = 0;
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        const float *block = tensor->blocks + at / BLOCK * (size_t)(BLOCK * state->rows);
-        log_lr += (double)block[ROW_LOG_LR * BLOCK + at % BLOCK];
+        log_lr += (double)rows_of(state, tensor, at)[ROW_LOG_LR * BLOCK];
         square += (double)(param[at] * param[at]);
     }
     log_lr = add_threads(log_lr);
@@ -258,10 +263,10 @@ static __global__ void __launch_bounds__(THREADS) start_chunks(const hrnn_state 
     const hrnn_model *m = &state->model;
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        float *block = tensor->blocks + at / BLOCK * (size_t)(BLOCK * state->rows) + at % BLOCK;
-        for (int r = 0; r < HRNN_H0; r++) block[(ROW_HIDDEN + r) * BLOCK] = m->param_init[r];
-        block[ROW_LOG_LR * BLOCK] = log_lr;
-        if (hrnn_has(m, HRNN_ATTENTION)) block[ROW_OTHER * BLOCK] = tensor->t->param[at];
+        float *rows = rows_of(state, tensor, at);
+        for (int r = 0; r < HRNN_H0; r++) rows[(ROW_HIDDEN + r) * BLOCK] = m->param_init[r];
+        rows[ROW_LOG_LR * BLOCK] = log_lr;
+        if (hrnn_has(m, HRNN_ATTENTION)) rows[ROW_OTHER * BLOCK] = tensor->t->param[at];
     }
 }
 
@@ -278,8 +283,7 @@ static __global__ void __launch_bounds__(THREADS) swap_chunks(const hrnn_state *
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        float *other = tensor->blocks + at / BLOCK * (size_t)(BLOCK * state->rows) +
-                       ROW_OTHER * BLOCK + at % BLOCK;
+        float *other = rows_of(state, tensor, at) + ROW_OTHER * BLOCK;
         const float param = tensor->t->param[at];
         tensor->t->param[at] = *other;
         *other = param;

@@ -56,19 +56,19 @@ static void launch(const void *c, const moments_device *m, float rate, device_co
 }
 
 void moments_launch_sgd(const void *c, const moments_device *m, float rate,
-                                   device_counts *counts)
+                        device_counts *counts)
 {
     launch<sgd_constants>(c, m, rate, counts);
 }
 
 void moments_launch_adam(const void *c, const moments_device *m, float rate,
-                                    device_counts *counts)
+                         device_counts *counts)
 {
     launch<adam_constants>(c, m, rate, counts);
 }
 
 void moments_launch_rmsprop(const void *c, const moments_device *m, float rate,
-                                       device_counts *counts)
+                            device_counts *counts)
 {
     launch<rmsprop_constants>(c, m, rate, counts);
 }

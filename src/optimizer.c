@@ -220,6 +220,11 @@ const rule_field *opt_find_field(const optimizer *opt, const char *name)
     return NULL;
 }
 
+int opt_has_attention(const optimizer *opt)
+{
+    return opt_find_field(opt, "attended") != NULL;
+}
+
 int opt_get_log_lr(const optimizer *opt, int k, float *log_lr)
 {
     const rule_field *field = opt_find_field(opt, "log_lr");

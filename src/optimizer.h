@@ -91,6 +91,8 @@ void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report);
 void opt_true_params(optimizer *opt);
 void opt_attended_params(optimizer *opt);
 
+int opt_has_attention(const optimizer *opt); /* whether θ and φ may differ */
+
 uint64_t opt_steps(const optimizer *opt);     /* steps taken, those before a resume included */
 size_t opt_state_bytes(const optimizer *opt); /* bytes of state, beside the caller's arrays */
 

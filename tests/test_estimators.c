@@ -200,16 +200,9 @@ static double run_by_hand(const problem_spec *spec, const episode_options *optio
     problem_start(p, x);
     opt_options o = opt_default_options("hrnn");
     o.rate = 1;
-    opt_tensor tensors[4];
-    for (int k = 0; k < p->n_tensors; k++)
-        tensors[k] = (opt_tensor){p->tensors[k].name,
-                                  x + p->tensors[k].offset,
-                                  g + p->tensors[k].offset,
-                                  p->tensors[k].n,
-                                  1,
-                                  0,
-                                  1};
+    opt_tensor *tensors = problem_opt_tensors(p, x, g, NULL);
     optimizer *opt = opt_create_with_model(&o, &model, tensors, p->n_tensors, NULL);
+    free(tensors);
     assert_non_null(opt);
     for (size_t i = 0; i < 200; i++) log_lr[i] = logf((float)options->rates[0]);
     for (int k = 0; k < p->n_tensors; k++) opt_set_log_lr(opt, k, log_lr);
