@@ -236,7 +236,7 @@ emulated := $(kernels:src/%=$(BUILD)/obj/emulated/%.o) $(BUILD)/obj/emulated/emu
     rule_sgd)
 scalar := $(patsubst %,$(BUILD)/obj/scalar/%.o,hrnn_adjoint hrnn_adjoint_back hrnn_step hrnn_unroll \
     rule_hrnn)
-cuda_tests := $(patsubst %,$(BUILD)/tests/%,replay-emulated replay-scalar lanes-scalar \
+cuda_tests := $(patsubst %,$(BUILD)/tests/%,replay-emulated replay-scalar lanes-scalar rows-scalar \
     $(if $(gpu),cuda-on-gpu))
 emulated_flags = $(filter-out -DGPU,$1) -DGPU -Itests/emulation
 $(BUILD)/obj/emulated/%.o: src/%.c $(BUILD)/config.mk
@@ -260,6 +260,7 @@ $(BUILD)/tests/test_cuda: $(emulated)
 $(BUILD)/tests/replay-emulated: $(emulated) $(BUILD)/obj/tools/replay.o
 $(BUILD)/tests/replay-scalar: $(scalar) $(BUILD)/obj/tools/replay.o
 $(BUILD)/tests/lanes-scalar: $(BUILD)/obj/scalar/test_lanes.o
+$(BUILD)/tests/rows-scalar: $(BUILD)/obj/scalar/test_rows.o
 $(BUILD)/obj/tests/cuda-on-gpu.o: tests/test_cuda.c $(BUILD)/config.mk
 	@echo 'CC   $< (on a GPU)'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) -DON_GPU $(CFLAGS) -MMD -MP -c '$<' -o '$@'
@@ -281,7 +282,8 @@ $(models): $(BUILD)/%: weights/%
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) \
     $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o) $(emulated) $(scalar) \
-    $(BUILD)/obj/scalar/test_lanes.o $(BUILD)/obj/tests/cuda-on-gpu.o)
+    $(BUILD)/obj/scalar/test_lanes.o $(BUILD)/obj/scalar/test_rows.o \
+    $(BUILD)/obj/tests/cuda-on-gpu.o)
 
 # --- Checks ---
 test check: all $(unit_tests:%=$(BUILD)/tests/%) $(BUILD)/tests/metatrain-mpi $(cuda_tests)

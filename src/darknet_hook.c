@@ -251,6 +251,7 @@ void hook_free(network *net)
     free(hook->optimizer.value);
     free(hook->model.value);
     free(hook->rate.value);
+    free(hook->state.value);
     free(hook->seed.value);
     free(hook->log_path.value);
     free(hook->cfg);

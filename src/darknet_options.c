@@ -150,6 +150,7 @@ static const struct own {
     {"optimizer", offsetof(struct darknet_hook, optimizer)},
     {"optimizer_weights", offsetof(struct darknet_hook, model)},
     {"optimizer_rate", offsetof(struct darknet_hook, rate)},
+    {"optimizer_state", offsetof(struct darknet_hook, state)},
     {"optimizer_log", offsetof(struct darknet_hook, log_path)},
     {"seed", offsetof(struct darknet_hook, seed)},
 };
@@ -258,6 +259,35 @@ static void read_rate(struct darknet_hook *hook)
     hook->settings.rate = (float)rate;
 }
 
+static void read_state(struct darknet_hook *hook)
+{
+    const cfg_option *state = &hook->state;
+    if (!state->value) return;
+    hook->settings.compact = strcmp(state->value, "compact") == 0;
+    if (!hook->settings.compact && strcmp(state->value, "full") != 0)
+        hook_die("%s:%d: optimizer_state=%.100s, expected full or compact", hook->cfg, state->line,
+                 state->value);
+}
+
+/* What is said of an optimizer that is not there, or not this one. */
+static void refuse_orphans(const struct darknet_hook *hook, const char *rule)
+{
+    const struct { const char *key; const cfg_option *option; } orphans[] = {
+        {"optimizer_weights", &hook->model},
+        {"optimizer_rate", &hook->rate},
+        {"optimizer_state", &hook->state},
+    };
+    for (size_t i = 0; i < sizeof(orphans) / sizeof(orphans[0]); i++) {
+        if (!orphans[i].option->value) continue;
+        if (!rule)
+            hook_die("%s:%d: %s stands in [net] without optimizer=", hook->cfg,
+                     orphans[i].option->line, orphans[i].key);
+        if (strcmp(rule, "hrnn") != 0 && orphans[i].option != &hook->rate)
+            hook_die("%s:%d: %s= goes with optimizer=hrnn, found optimizer=%s", hook->cfg,
+                     orphans[i].option->line, orphans[i].key, rule);
+    }
+}
+
 static void read_optimizer(network *net, list *options)
 {
     struct darknet_hook *hook = net->hook;
@@ -267,10 +297,7 @@ static void read_optimizer(network *net, list *options)
         hook->optimizer.line = find_option(options, "adam")->line;
     }
     if (!rule) {
-        const cfg_option *orphan = hook->model.value ? &hook->model : &hook->rate;
-        if (orphan->value)
-            hook_die("%s:%d: %s stands in [net] without optimizer=", hook->cfg, orphan->line,
-                     orphan == &hook->model ? "optimizer_weights" : "optimizer_rate");
+        refuse_orphans(hook, NULL);
         return;
     }
     char known[128] = "";
@@ -290,9 +317,8 @@ static void read_optimizer(network *net, list *options)
     hook->settings.eps = option_find_float_quiet(options, "eps", hook->settings.eps);
     if (strcmp(rule, "hrnn") != 0) hook->settings.rate = net->learning_rate;
     read_rate(hook);
-    if (hook->model.value && strcmp(rule, "hrnn") != 0)
-        hook_die("%s:%d: optimizer_weights= goes with optimizer=hrnn, found optimizer=%s", hook->cfg,
-                 hook->model.line, rule);
+    refuse_orphans(hook, rule);
+    read_state(hook);
 }
 
 static void read_seed(network *net)

@@ -40,7 +40,7 @@ typedef struct {
 
 struct darknet_hook {
     char *cfg;
-    cfg_option optimizer, model, rate, seed, log_path;
+    cfg_option optimizer, model, rate, state, seed, log_path;
     opt_options settings; /* settings.rule NULL: the host's own update */
     optimizer *opt;       /* made by hook_start_training or the first update */
     tensor_table table;

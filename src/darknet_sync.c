@@ -30,6 +30,30 @@ static void average_array(network **nets, const blob_list *lists, int n, int i)
     }
 }
 
+/* Where the networks attend to becomes the mean of where they do; params hold θ. */
+static void average_attended(network **nets, int n)
+{
+    const tensor_table *table = &nets[0]->hook->table;
+    for (int t = 0; t < table->n; t++) {
+        const size_t size = table->tensors[t].n;
+        double *sum = hook_alloc(size, sizeof(*sum));
+        float *attended = hook_alloc(size, sizeof(*attended));
+        int found = 0;
+        for (int k = 0; k < n; k++) {
+            device_use(nets[k]);
+            found = opt_get_attended(nets[k]->hook->opt, t, attended);
+            for (size_t j = 0; found && j < size; j++) sum[j] += (double)attended[j];
+        }
+        for (size_t j = 0; j < size; j++) attended[j] = (float)(sum[j] / n);
+        for (int k = 0; found && k < n; k++) {
+            device_use(nets[k]);
+            opt_set_attended(nets[k]->hook->opt, t, attended);
+        }
+        free(sum);
+        free(attended);
+    }
+}
+
 /* What param holds, θ or φ: nothing happens where they are the same. */
 static void swap_params(network **nets, int n, void (*swap)(optimizer *))
 {
@@ -48,12 +72,9 @@ void hook_average(network **nets, int n)
     }
     swap_params(nets, n, opt_true_params);
     for (int i = 0; i < lists[0].n; i++) average_array(nets, lists, n, i);
-    swap_params(nets, n, opt_attended_params);
-    /* With attention each network still looks ahead from parameters of its own. The mean of these
-     * keeps its distance from the mean of the true ones. */
     const optimizer *opt = nets[0]->hook->opt;
-    for (int i = 0; opt && opt_has_attention(opt) && i < lists[0].n; i++)
-        average_array(nets, lists, n, i);
+    if (opt && opt_has_attention(opt)) average_attended(nets, n);
+    swap_params(nets, n, opt_attended_params);
     device_use(nets[0]);
     for (int k = 0; k < n; k++) free_blobs(&lists[k]);
     free(lists);

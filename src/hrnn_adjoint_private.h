@@ -78,14 +78,14 @@ struct hrnn_adjoint {
 
 static inline size_t count_blocks(const hrnn_state *state)
 {
-    return state->arena_bytes / sizeof(float) / BLOCK / (size_t)state->rows;
+    return state->arena_bytes / state->block_bytes;
 }
 
 /* The block of cotangents that holds parameter i, a multiple of 64, of a tensor. */
 static inline float *cot_block(const hrnn_adjoint *a, const hrnn_tensor *tensor, size_t i)
 {
     const hrnn_state *state = a->state;
-    const size_t block = (size_t)(tensor->blocks - state->arena) / BLOCK / (size_t)state->rows;
+    const size_t block = (size_t)(tensor->blocks - state->arena) / state->block_bytes;
     return a->cot + (block * BLOCK + i) * COT_ROWS;
 }
 

@@ -25,14 +25,15 @@ enum { OUTER_WIDE = 10 };
 enum { OUTER_WIDE = 5 };
 #endif
 
-/* A block of state is 64 parameters, structure of arrays: float block[row][64]. */
+/* A block of state is 64 parameters, structure of arrays: block[row][64], in the formats of
+ * hrnn_rows.h. */
 enum {
     BLOCK = 64,
     ROW_HIDDEN = 0,                            /* h, 10 rows */
     ROW_AVERAGE = ROW_HIDDEN + HRNN_H0,        /* a_s, 4 rows */
     ROW_MEAN_SQUARE = ROW_AVERAGE + HRNN_SCALES, /* m_s, 4 rows */
     ROW_LOG_LR = ROW_MEAN_SQUARE + HRNN_SCALES,  /* η */
-    ROW_OTHER, /* with attention: θ while param holds φ, φ while it holds θ */
+    ROW_OTHER, /* with attention: θ while param holds φ, φ while it holds θ; compact: φ − θ */
 };
 
 /* What a tile adds up over its parameters, a row of LANES partial sums each. */

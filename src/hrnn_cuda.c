@@ -24,7 +24,7 @@ opt_status hrnn_cuda_new(hrnn_state *state, const opt_tensor *tensors, int n, op
     c->described = device_alloc(1, described_bytes);
     c->state_copy = malloc(sizeof *c->state_copy);
     c->tensor_copies = malloc(((size_t)state->n + 1) * sizeof *c->tensor_copies);
-    c->bounce = malloc(sizeof *c->bounce * BOUNCE_BLOCKS * BLOCK * HRNN_H0);
+    c->bounce = device_alloc(0, sizeof(float) * BOUNCE_BLOCKS * BLOCK * HRNN_H0);
     c->reporter = device_reporter_new();
     if (!c->state || !c->tensors || !c->chunks || !c->described || !c->state_copy ||
         !c->tensor_copies || !c->bounce || !c->reporter)
@@ -46,7 +46,7 @@ void hrnn_cuda_free(hrnn_state *state)
     device_free(1, c->described);
     free(c->state_copy);
     free(c->tensor_copies);
-    free(c->bounce);
+    device_free(0, c->bounce);
     free(c);
     state->cuda = NULL;
 }

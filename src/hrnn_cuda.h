@@ -23,7 +23,8 @@ struct hrnn_cuda {
     int n_described;
     hrnn_state *state_copy;     /* of the host: on their way to the device or from it */
     hrnn_tensor *tensor_copies; /* [hrnn_state.n] */
-    float *bounce;              /* of the host: rows of BOUNCE_BLOCKS blocks, HRNN_H0 at most */
+    unsigned char *bounce;      /* of the host: aligned to 64 bytes: rows of BOUNCE_BLOCKS blocks,
+                                 * HRNN_H0 at most */
     device_reporter *reporter;
     int current; /* the host has what the last step left */
     int edited;  /* the host has what the device has not */

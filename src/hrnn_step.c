@@ -16,7 +16,7 @@ void hrnn_prepare(hrnn_state *state)
 }
 
 /* The last, incomplete tile of a tensor, one vector at a time through buffers. */
-static void step_tail(const cell_constants *k, const opt_tensor *t, float *block, size_t first,
+static void step_tail(const cell_constants *k, const opt_tensor *t, tile_place at, size_t first,
                       size_t count, lanes *sums)
 {
     for (size_t i = 0; i < count; i += LANES) {
@@ -25,14 +25,16 @@ static void step_tail(const cell_constants *k, const opt_tensor *t, float *block
         memcpy(grad, t->grad + first + i, n * sizeof *grad);
         memcpy(param, t->param + first + i, n * sizeof *param);
         for (size_t j = 0; j < n; j++) mask[j] = 1;
-        step_tile(1, k, t, block + i, (lanes_any *)grad, (lanes_any *)param, (const lanes *)mask,
-                  sums);
+        step_tile(1, k, t, &at, (lanes_any *)grad, (lanes_any *)param, (const lanes *)mask, sums);
+        at.lane += LANES;
+        at.index += LANES;
         memcpy(t->grad + first + i, grad, n * sizeof *grad);
         if (CELL_HAS(k, HRNN_ATTENTION)) memcpy(t->param + first + i, param, n * sizeof *param);
     }
 }
 
-LANES_FN void step_chunk(const hrnn_state *state, const cell_constants *k, hrnn_chunk *chunk)
+LANES_FN void step_chunk(const hrnn_state *state, const cell_constants *k, const row_format *format,
+                         hrnn_chunk *chunk)
 {
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     const opt_tensor *t = tensor->t;
@@ -41,12 +43,13 @@ LANES_FN void step_chunk(const hrnn_state *state, const cell_constants *k, hrnn_
     for (int s = 0; s < SUMS; s++) sums[s] = lanes_set(0);
     for (size_t done = 0; done < chunk->count; done += tile) {
         const size_t i = chunk->first + done, left = chunk->count - done;
-        float *block = tensor->blocks + i / BLOCK * BLOCK * (size_t)state->rows + i % BLOCK;
+        const tile_place at = {format, tensor->blocks + i / BLOCK * state->block_bytes,
+                               (int)(i % BLOCK), (uint32_t)i};
         if (left >= tile)
-            step_tile(TILE_VECTORS, k, t, block, (lanes_any *)(t->grad + i),
+            step_tile(TILE_VECTORS, k, t, &at, (lanes_any *)(t->grad + i),
                       (lanes_any *)(t->param + i), NULL, sums);
         else
-            step_tail(k, t, block, i, left, sums);
+            step_tail(k, t, at, i, left, sums);
     }
     for (int s = 0; s < SUMS; s++) chunk->sums[s] = lanes_sum(sums[s]);
 }
@@ -65,7 +68,7 @@ static void record_chunk(const hrnn_state *state, const hrnn_chunk *chunk)
     const size_t end = chunk->first + chunk->count;
     for (size_t i = chunk->first; i < end; i += BLOCK) {
         float *to = hrnn_tape_block(state, state->record, tensor, i);
-        memcpy(to, tensor->blocks + i * (size_t)state->rows, sizeof(float) * ROW_OTHER * BLOCK);
+        memcpy(to, tensor->blocks + i / BLOCK * state->block_bytes, row_offset(0, ROW_OTHER));
         record_row(to + TAPE_GRADIENT * BLOCK, tensor->t->grad + i,
                    end - i < BLOCK ? end - i : BLOCK);
     }
@@ -86,22 +89,41 @@ static void record_steps(const hrnn_state *state, const hrnn_chunk *chunk)
 }
 
 /* The usual models have their own copies of the step, in which the features are constants. */
+LANES_FN void step_specialised(const hrnn_state *state, cell_constants *k,
+                               const row_format *format, hrnn_chunk *chunk)
+{
+    if (k->features == HRNN_FULL) {
+        k->features = HRNN_FULL;
+        step_chunk(state, k, format, chunk);
+    } else if (k->features == HRNN_FULL_NO_ATTENTION) {
+        k->features = HRNN_FULL_NO_ATTENTION;
+        step_chunk(state, k, format, chunk);
+    } else {
+        step_chunk(state, k, format, chunk);
+    }
+}
+
+static void run_full_chunk(const hrnn_state *state, cell_constants *k, hrnn_chunk *chunk)
+{
+    const row_format format = {.compact = 0};
+    if (state->record) record_chunk(state, chunk);
+    step_specialised(state, k, &format, chunk);
+}
+
+static void run_compact_chunk(const hrnn_state *state, cell_constants *k, hrnn_chunk *chunk)
+{
+    const row_format format = {1, state->format.hidden_unit,
+                               rounding_key(state->steps, chunk->tensor)};
+    step_specialised(state, k, &format, chunk);
+}
+
 static void run_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
 {
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     k.bias = tensor->bias;
     k.log_lr_bias = tensor->log_lr_bias;
     k.max_log_lr = tensor->max_log_lr;
-    if (state->record) record_chunk(state, chunk);
-    if (k.features == HRNN_FULL) {
-        k.features = HRNN_FULL;
-        step_chunk(state, &k, chunk);
-    } else if (k.features == HRNN_FULL_NO_ATTENTION) {
-        k.features = HRNN_FULL_NO_ATTENTION;
-        step_chunk(state, &k, chunk);
-    } else {
-        step_chunk(state, &k, chunk);
-    }
+    (state->format.compact ? run_compact_chunk : run_full_chunk)(state, &k, chunk);
 }
 
 static void record_tensor(const hrnn_state *state, const hrnn_tensor *tensor, const float *input)
@@ -166,6 +188,27 @@ static void measure_tensor(const hrnn_state *state, hrnn_tensor *tensor)
     measure_size(tensor, squares);
 }
 
+/* With attention: at most BLOCK entries, whose block has its row of θ, or of φ − θ, at `other`. */
+static void apply_attended(float step, float look, float *other, float *restrict param,
+                           float *restrict grad, size_t n)
+{
+    float *restrict theta = other;
+    for (size_t j = 0; j < n; j++)
+        update_attended_entry(step, look, &theta[j], &param[j], &grad[j]);
+}
+
+static void apply_compact(const row_format *format, float step, float look, void *other,
+                          float *restrict param, float *restrict grad, size_t n)
+{
+    float ahead[BLOCK];
+    unpack_row(format, ROW_OTHER, other, ahead);
+    for (size_t j = 0; j < n; j++)
+        update_compact_entry(step, look, &ahead[j], &param[j], &grad[j]);
+    pack_row(format, ROW_OTHER, ahead, other);
+    unpack_row(format, ROW_OTHER, other, ahead);
+    for (size_t j = 0; j < n; j++) param[j] += ahead[j];
+}
+
 /* Step 8, and Σθ² for the context. */
 static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_ratio)
 {
@@ -176,18 +219,17 @@ static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_r
     float *restrict param = tensor->t->param + chunk->first;
     float *restrict grad = tensor->t->grad + chunk->first;
     const size_t n = chunk->count;
-    if (!hrnn_has(&state->model, HRNN_ATTENTION)) {
+    if (!hrnn_has(&state->model, HRNN_ATTENTION))
         for (size_t i = 0; i < n; i++) update_entry(step, &param[i], &grad[i]);
-        if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
-        return;
-    }
-    const size_t stride = (size_t)BLOCK * (size_t)state->rows;
-    for (size_t i = 0; i < n; i += BLOCK) {
-        float *restrict theta = tensor->blocks + (chunk->first + i) / BLOCK * stride +
-                                (size_t)ROW_OTHER * BLOCK;
-        for (size_t j = 0; j < BLOCK && i + j < n; j++)
-            update_attended_entry(step, look, &theta[j], &param[i + j], &grad[i + j]);
-    }
+    else
+        for (size_t i = 0; i < n; i += BLOCK) {
+            void *other = hrnn_state_row(state, tensor, chunk->first + i, ROW_OTHER);
+            const size_t count = n - i < BLOCK ? n - i : BLOCK;
+            if (state->format.compact)
+                apply_compact(&state->format, step, look, other, param + i, grad + i, count);
+            else
+                apply_attended(step, look, other, param + i, grad + i, count);
+        }
     if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
 }
 
@@ -199,8 +241,7 @@ static void refresh_mean(hrnn_state *state)
         hrnn_tensor *tensor = &state->tensors[k];
         double sum = 0;
         for (size_t i = 0; i < tensor->t->n; i++)
-            sum += tensor->blocks[i / BLOCK * BLOCK * (size_t)state->rows +
-                                  (size_t)ROW_LOG_LR * BLOCK + i % BLOCK];
+            sum += ((const float *)hrnn_state_row(state, tensor, i, ROW_LOG_LR))[i % BLOCK];
         tensor->context.mean_log_lr = (float)(sum / (double)tensor->t->n);
         all += sum;
     }

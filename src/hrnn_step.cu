@@ -52,11 +52,11 @@ static __device__ double add_threads(double x)
 
 /* --- the parameter RNN --- */
 
-/* Features: those that the kernel is specialised for; 0: whatever the model has. */
-template <unsigned FEATURES>
+/* FEATURES: those that the kernel is specialised for; 0: whatever the model has. */
+template <unsigned FEATURES, int COMPACT>
 static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     run_chunks(const __grid_constant__ cell_model model, const hrnn_state *state,
-               unsigned features, int first, float log_lr_momentum)
+               unsigned features, int first, float log_lr_momentum, uint64_t steps)
 {
     /* A row more than threads, so that the lanes that add up different rows are in different banks. */
     __shared__ float of_threads[SUMS][THREADS + 1];
@@ -72,9 +72,12 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     const cell_constants k = {&model,          FEATURES ? FEATURES : features, first,
                               state->mean_log_lr, log_lr_momentum,            bias,
                               tensor->log_lr_bias, tensor->max_log_lr};
-    const int block_floats = BLOCK * (ROW_OTHER + (int)CELL_HAS(&k, HRNN_ATTENTION));
+    const row_format format = {COMPACT, state->format.hidden_unit,
+                               rounding_key(steps, chunk->tensor)};
+    const int block_bytes =
+        (int)row_offset(COMPACT, ROW_OTHER + (int)CELL_HAS(&k, HRNN_ATTENTION));
     const int count = (int)chunk->count;
-    float *blocks = tensor->blocks + chunk->first / BLOCK * (size_t)block_floats;
+    unsigned char *blocks = tensor->blocks + chunk->first / BLOCK * (size_t)block_bytes;
     float *grad = t.grad + chunk->first, *param = t.param + chunk->first;
     IN_GLOBAL_MEMORY(blocks);
     IN_GLOBAL_MEMORY(grad);
@@ -82,9 +85,11 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     float sums[SUMS];
     THREAD_UNROLL for (int s = 0; s < SUMS; s++) sums[s] = 0;
 #pragma unroll 1
-    for (int i = thread; i < count; i += THREADS)
-        step_tile(1, &k, &t, blocks + i / BLOCK * block_floats + i % BLOCK, grad + i, param + i,
-                  NULL, sums);
+    for (int i = thread; i < count; i += THREADS) {
+        const tile_place at = {&format, blocks + i / BLOCK * block_bytes, i % BLOCK,
+                               (uint32_t)chunk->first + (uint32_t)i};
+        step_tile(1, &k, &t, &at, grad + i, param + i, NULL, sums);
+    }
 
     THREAD_UNROLL for (int s = 0; s < SUMS; s++) of_threads[s][thread] = sums[s];
     __syncthreads();
@@ -141,28 +146,56 @@ static __device__ void finish_network(hrnn_state *state)
     step_global_rnn(state, sums[HRNN_H1], &work);
 }
 
+/* Numbers of state that stand alone: the lane-th of a block, rounded to the nearest. */
+static __device__ float get_number(const hrnn_state *state, const hrnn_tensor *tensor, size_t at,
+                                   int row)
+{
+    tile_row x[1];
+    load_state(1, &state->format, tensor->blocks + at / BLOCK * state->block_bytes, (int)(at % BLOCK),
+               row, 1, x);
+    return x[0][0];
+}
+
+static __device__ void set_number(const hrnn_state *state, const hrnn_tensor *tensor, size_t at,
+                                  int row, float x)
+{
+    const tile_row to[1] = {{x}};
+    store_state(1, &state->format, tensor->blocks + at / BLOCK * state->block_bytes,
+                (int)(at % BLOCK), row, 1, to, NULL);
+}
+
+/* Step 8 with attention. */
+static __device__ void apply_attended(const hrnn_state *state, const hrnn_tensor *tensor, size_t at,
+                                      float step, float look, float *param, float *grad)
+{
+    float other = get_number(state, tensor, at, ROW_OTHER);
+    if (!state->format.compact) {
+        update_attended_entry(step, look, &other, param, grad);
+        set_number(state, tensor, at, ROW_OTHER, other);
+        return;
+    }
+    update_compact_entry(step, look, &other, param, grad);
+    set_number(state, tensor, at, ROW_OTHER, other);
+    *param += get_number(state, tensor, at, ROW_OTHER);
+}
+
 static __device__ void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_ratio)
 {
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     const float rate = rate_ratio * tensor->t->lr_scale;
     const float step = rate * tensor->step_norm, look = rate * tensor->attention_norm;
     const int attention = hrnn_has(&state->model, HRNN_ATTENTION), count = (int)chunk->count;
-    const int block_floats = BLOCK * state->rows;
-    float *others = tensor->blocks + chunk->first / BLOCK * (size_t)block_floats + ROW_OTHER * BLOCK;
     float *param = tensor->t->param + chunk->first, *grad = tensor->t->grad + chunk->first;
-    IN_GLOBAL_MEMORY(others);
     IN_GLOBAL_MEMORY(grad);
     IN_GLOBAL_MEMORY(param);
     float squares = 0;
 #pragma unroll 4
     for (int i = (int)threadIdx.x; i < count; i += THREADS) {
         float p = param[i], g = grad[i];
-        if (attention) {
-            float *theta = others + i / BLOCK * block_floats + i % BLOCK;
-            update_attended_entry(step, look, theta, &p, &g);
-        } else {
+        if (attention)
+            apply_attended(state, tensor, chunk->first + (size_t)i, step, look, &p, &g);
+        else
             update_entry(step, &p, &g);
-        }
         param[i] = p;
         grad[i] = g;
         squares += p * p;
@@ -197,12 +230,6 @@ static __global__ void __launch_bounds__(THREADS)
     prepare_tensor(state, tensor, time);
 }
 
-/* Where parameter `at` of a tensor has its first row; a row is BLOCK floats on. */
-static __device__ float *rows_of(const hrnn_state *state, const hrnn_tensor *tensor, size_t at)
-{
-    return tensor->blocks + at / BLOCK * (size_t)(BLOCK * state->rows) + at % BLOCK;
-}
-
 /* --- what did not come from a step: η̄ and sizes as they stand --- */
 
 static __global__ void __launch_bounds__(THREADS) measure_chunks(const hrnn_state *state)
@@ -213,7 +240,7 @@ static __global__ void __launch_bounds__(THREADS) measure_chunks(const hrnn_stat
     double log_lr = 0, square = 0;
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        log_lr += (double)rows_of(state, tensor, at)[ROW_LOG_LR * BLOCK];
+        log_lr += (double)get_number(state, tensor, at, ROW_LOG_LR);
         square += (double)(param[at] * param[at]);
     }
     log_lr = add_threads(log_lr);
@@ -263,10 +290,11 @@ static __global__ void __launch_bounds__(THREADS) start_chunks(const hrnn_state 
     const hrnn_model *m = &state->model;
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        float *rows = rows_of(state, tensor, at);
-        for (int r = 0; r < HRNN_H0; r++) rows[(ROW_HIDDEN + r) * BLOCK] = m->param_init[r];
-        rows[ROW_LOG_LR * BLOCK] = log_lr;
-        if (hrnn_has(m, HRNN_ATTENTION)) rows[ROW_OTHER * BLOCK] = tensor->t->param[at];
+        for (int r = 0; r < HRNN_H0; r++)
+            set_number(state, tensor, at, ROW_HIDDEN + r, m->param_init[r]);
+        set_number(state, tensor, at, ROW_LOG_LR, log_lr);
+        if (hrnn_has(m, HRNN_ATTENTION) && !state->format.compact)
+            set_number(state, tensor, at, ROW_OTHER, tensor->t->param[at]);
     }
 }
 
@@ -277,16 +305,20 @@ void hrnn_cuda_start(hrnn_state *state, float log_lr)
     LAUNCH(start_chunks, state->n_chunks, THREADS, state->cuda->state, log_lr);
 }
 
-static __global__ void __launch_bounds__(THREADS) swap_chunks(const hrnn_state *state)
+static __global__ void __launch_bounds__(THREADS)
+    swap_chunks(const hrnn_state *state, int to_true)
 {
     const hrnn_chunk *chunk = &state->chunks[blockIdx.x];
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        float *other = rows_of(state, tensor, at) + ROW_OTHER * BLOCK;
-        const float param = tensor->t->param[at];
-        tensor->t->param[at] = *other;
-        *other = param;
+        const float other = get_number(state, tensor, at, ROW_OTHER), param = tensor->t->param[at];
+        if (state->format.compact) {
+            tensor->t->param[at] = to_true ? param - other : param + other;
+            continue;
+        }
+        tensor->t->param[at] = other;
+        set_number(state, tensor, at, ROW_OTHER, param);
     }
 }
 
@@ -294,7 +326,7 @@ void hrnn_cuda_swap(hrnn_state *state)
 {
     if (state->n == 0) return;
     hrnn_cuda_send(state);
-    LAUNCH(swap_chunks, state->n_chunks, THREADS, state->cuda->state);
+    LAUNCH(swap_chunks, state->n_chunks, THREADS, state->cuda->state, state->at_true_params);
 }
 
 /* --- a step --- */
@@ -317,21 +349,22 @@ static void take_cell(cell_model *c, const hrnn_model *m)
     c->min_log_lr = m->min_log_lr;
 }
 
-static void launch_run(const hrnn_state *state, int first)
+template <int COMPACT> static void launch_run(const hrnn_state *state, int first)
 {
     const unsigned features = state->model.features & HRNN_FULL;
     const float momentum = hrnn_log_lr_momentum(&state->model);
     cell_model model;
     take_cell(&model, &state->model);
+#define LAUNCH_RUN(FEATURES)                                                                        \
+    LAUNCH((run_chunks<FEATURES, COMPACT>), state->n_chunks, THREADS, model, state->cuda->state,    \
+           features, first, momentum, state->steps)
     if (features == HRNN_FULL)
-        LAUNCH(run_chunks<HRNN_FULL>, state->n_chunks, THREADS, model, state->cuda->state,
-               features, first, momentum);
+        LAUNCH_RUN(HRNN_FULL);
     else if (features == HRNN_FULL_NO_ATTENTION)
-        LAUNCH(run_chunks<HRNN_FULL_NO_ATTENTION>, state->n_chunks, THREADS, model,
-               state->cuda->state, features, first, momentum);
+        LAUNCH_RUN(HRNN_FULL_NO_ATTENTION);
     else
-        LAUNCH(run_chunks<0>, state->n_chunks, THREADS, model, state->cuda->state, features, first,
-               momentum);
+        LAUNCH_RUN(0);
+#undef LAUNCH_RUN
 }
 
 void hrnn_cuda_step(hrnn_state *state, float rate_ratio, opt_step_report *report)
@@ -343,7 +376,10 @@ void hrnn_cuda_step(hrnn_state *state, float rate_ratio, opt_step_report *report
     if (state->mean_is_stale || (first && hrnn_is_2(&state->model))) refresh(state);
     state->steps++;
     device_counts *counts = device_reporter_begin(cuda->reporter);
-    launch_run(state, first);
+    if (state->format.compact)
+        launch_run<1>(state, first);
+    else
+        launch_run<0>(state, first);
     LAUNCH(finish_tensors, state->n, THREADS, cuda->state, cuda->described, cuda->n_described,
            counts);
     LAUNCH(apply_chunks, 1 + state->n_chunks, THREADS, cuda->state, rate_ratio);

@@ -3,7 +3,7 @@
 #ifndef HRNN_STEP_H
 #define HRNN_STEP_H
 
-#include "hrnn_cell.h"
+#include "hrnn_rows.h"
 
 /* Units of work: at most CHUNK_BLOCKS blocks of one tensor. Partial sums are kept a chunk and added
  * in their order, so the result does not depend on the number of threads. */
@@ -29,7 +29,7 @@ typedef struct {
 /* A tensor that is not frozen. */
 typedef struct {
     const opt_tensor *t;
-    float *blocks;            /* ceil(n / 64) blocks of hrnn_state.rows rows of 64 */
+    unsigned char *blocks;    /* ceil(n / 64) of hrnn_state.block_bytes each */
     int first_chunk, chunks;
     float z[HRNN_H1];         /* state of the tensor RNN */
     float bias[3 * HRNN_H0];  /* of the parameter RNN in the next step */
@@ -68,16 +68,17 @@ typedef struct {
     int *of_tensor;         /* index in tensors of the optimizer's k-th tensor; -1: frozen */
     hrnn_chunk *chunks;
     int n_chunks;
-    float *arena;           /* all blocks, aligned to 64 bytes; in the memory of the device */
+    unsigned char *arena;   /* all blocks, aligned to 64 bytes; in the memory of the device */
     size_t arena_bytes;
     size_t params;          /* not frozen */
-    int rows;               /* a block: ROW_OTHER, or one more with attention */
+    row_format format;      /* of the blocks; its key is set for each step */
+    size_t block_bytes;     /* of ROW_OTHER rows, or one more with attention */
     float global[HRNN_H2];  /* G */
     float mean_log_lr;      /* η̄ */
     uint64_t steps;         /* taken */
     int mean_is_stale;      /* log_lr was written from outside: take its mean anew */
     int at_true_params;     /* attention: param holds θ */
-    hrnn_record *record;    /* filled by each step; NULL: none */
+    hrnn_record *record;    /* filled by each step, of full blocks alone; NULL: none */
     struct hrnn_cuda *cuda; /* hrnn_cuda.h; NULL: on the CPU */
 } hrnn_state;
 
@@ -90,28 +91,20 @@ static inline int hrnn_tape_rows(const hrnn_state *state)
 static inline float *hrnn_tape_block(const hrnn_state *state, const hrnn_record *record,
                                      const hrnn_tensor *tensor, size_t i)
 {
-    const size_t block = (size_t)(tensor->blocks - state->arena) / BLOCK / (size_t)state->rows;
+    const size_t block = (size_t)(tensor->blocks - state->arena) / state->block_bytes;
     return record->blocks + (block * BLOCK + i) * (size_t)hrnn_tape_rows(state);
+}
+
+/* A row of the block that holds parameter i of a tensor. */
+HRNN_ANYWHERE void *hrnn_state_row(const hrnn_state *state, const hrnn_tensor *tensor, size_t i, int row)
+{
+    return tensor->blocks + i / BLOCK * state->block_bytes + row_offset(state->format.compact, row);
 }
 
 /* γ */
 static inline float hrnn_log_lr_momentum(const hrnn_model *model)
 {
     return 1 / (1 + expf(-model->momentum_logit[0]));
-}
-
-/* Rows of a block, or of the tape's, to and from a tile; block points at the tile's first lane in
- * row 0. */
-LANES_FN void load_rows(const int nv, const float *block, int row, int rows, tile_row *to)
-{
-    for (int r = 0; r < rows; r++)
-        EACH_VECTOR(v, nv) to[r][v] = *(const lanes *)(block + (row + r) * BLOCK + v * LANES);
-}
-
-LANES_FN void store_rows(const int nv, float *block, int row, int rows, const tile_row *from)
-{
-    for (int r = 0; r < rows; r++)
-        EACH_VECTOR(v, nv) *(lanes *)(block + (row + r) * BLOCK + v * LANES) = from[r][v];
 }
 
 /* From z, G and context (or the start, or a checkpoint) to every tensor's bias. */

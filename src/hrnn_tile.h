@@ -17,31 +17,62 @@ LANES_FN void add_tile(const int nv, lanes *sum, const lanes *x, const lanes *ma
     EACH_VECTOR(v, nv) *sum += mask ? mask[v] * x[v] : x[v];
 }
 
-/* One tile: block points at its first lane in row 0. grad becomes e^(η̂ + offset)·d; param becomes
- * e^η̂·q with attention. sums [SUMS] grow. */
-LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor *t, float *block,
-                        lanes_any *grad, lanes_any *param, const lanes *mask, lanes *sums)
+/* Where a tile is: its first parameter is the lane-th of a block and the index-th of its tensor. */
+typedef struct {
+    const row_format *format;
+    unsigned char *block;
+    int lane;
+    uint32_t index;
+} tile_place;
+
+LANES_FN void load_tile(const int nv, const tile_place *at, int row, int rows, tile_row *to)
+{
+    load_state(nv, at->format, at->block, at->lane, row, rows, to);
+}
+
+/* The steps of θ and of φ before the norms of their tensor are known: e^(η̂ + offset)·d stays in grad
+ * until then. What stays in param is e^η̂·q, beside θ in the block; of a compact block it is θ, beside
+ * e^η̂·q. */
+LANES_FN void keep_attention(const int nv, const tile_place *at, lanes_any *param,
+                             const tile_row *ahead, lanes_uint *random)
+{
+    if (!at->format->compact) {
+        EACH_VECTOR(v, nv) param[v] = ahead[0][v];
+        return;
+    }
+    tile_row offset[1];
+    load_tile(nv, at, ROW_OTHER, 1, offset);
+    store_state(nv, at->format, at->block, at->lane, ROW_OTHER, 1, ahead, random);
+    EACH_VECTOR(v, nv) param[v] -= offset[0][v];
+}
+
+/* One tile. grad becomes e^(η̂ + offset)·d; with attention see keep_attention. sums [SUMS] grow. */
+LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor *t,
+                        const tile_place *at, lanes_any *grad, lanes_any *param, const lanes *mask,
+                        lanes *sums)
 {
     const cell_model *model = k->model;
     tile_row xh[HRNN_FAN], *h = xh + HRNN_INPUTS, a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1];
     tile_row g[1], d[1], proposal[1], square[1], b[HRNN_SCALES], scale_decay[1], reset[HRNN_H0];
-    load_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
-    load_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
-    load_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
-    load_rows(nv, block, ROW_LOG_LR, 1, log_lr);
+    lanes_uint random[TILE_VECTORS];
+    if (at->format->compact) rounding_start(nv, at->format, at->index, random);
+    load_tile(nv, at, ROW_HIDDEN, HRNN_H0, h);
+    load_tile(nv, at, ROW_AVERAGE, HRNN_SCALES, a);
+    load_tile(nv, at, ROW_MEAN_SQUARE, HRNN_SCALES, m);
+    load_tile(nv, at, ROW_LOG_LR, 1, log_lr);
     load_gradient(nv, t, grad, param, g[0], &sums[SUM_BAD]);
     cell_decays(nv, k, h, b, scale_decay[0]);
     cell_inputs(nv, k, b, scale_decay[0], g[0], log_lr[0], a, m, xh);
-    store_rows(nv, block, ROW_AVERAGE, HRNN_SCALES, a);
-    store_rows(nv, block, ROW_MEAN_SQUARE, HRNN_SCALES, m);
+    store_state(nv, at->format, at->block, at->lane, ROW_AVERAGE, HRNN_SCALES, a, random);
+    store_state(nv, at->format, at->block, at->lane, ROW_MEAN_SQUARE, HRNN_SCALES, m, random);
     cell_gru(nv, k, xh, reset, NULL, h);
-    store_rows(nv, block, ROW_HIDDEN, HRNN_H0, h);
+    store_state(nv, at->format, at->block, at->lane, ROW_HIDDEN, HRNN_H0, h, random);
     THREAD_UNROLL for (int j = 0; j < HRNN_H0; j++)
         add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
     THREAD_UNROLL for (int j = 0; j < HRNN_INPUTS; j++)
         add_tile(nv, &sums[SUM_INPUT + HRNN_H0 + j], xh[j], mask);
     cell_learning_rate(nv, k, h, log_lr[0], proposal[0]);
-    store_rows(nv, block, ROW_LOG_LR, 1, log_lr);
+    store_state(nv, at->format, at->block, at->lane, ROW_LOG_LR, 1, log_lr, random);
     add_tile(nv, &sums[SUM_LOG_LR], log_lr[0], mask);
 
     cell_direction(nv, k, model->step_weight, model->step_shortcut, h, xh, d[0]);
@@ -54,9 +85,10 @@ LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor 
     cell_direction(nv, k, model->attention_weight, model->attention_shortcut, h, xh, d[0]);
     EACH_VECTOR(v, nv) {
         square[0][v] = d[0][v] * d[0][v];
-        param[v] = lanes_exp(proposal[0][v]) * d[0][v];
+        d[0][v] *= lanes_exp(proposal[0][v]);
     }
     add_tile(nv, &sums[SUM_ATTENTION], square[0], mask);
+    keep_attention(nv, at, param, d, random);
 }
 
 /* Step 8 of what step_tile left in grad: θ_new = θ − step; grad is zeroed. */
@@ -71,6 +103,16 @@ LANES_FN void update_attended_entry(float step, float look, float *theta, float 
 {
     *param = *theta - look * *param;
     *theta -= step * *grad;
+    *grad = 0;
+}
+
+/* The same of a compact block: param holds θ, ahead e^η̂·q, which becomes φ_new − θ_new. What param
+ * becomes is θ_new: the difference is to be rounded before it is added. */
+LANES_FN void update_compact_entry(float step, float look, float *ahead, float *param, float *grad)
+{
+    const float moved = step * *grad;
+    *ahead = moved - look * *ahead;
+    *param -= moved;
     *grad = 0;
 }
 

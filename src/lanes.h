@@ -48,10 +48,14 @@
 typedef float lanes;
 typedef float lanes_any; /* the same at any alignment */
 typedef int32_t lanes_int;
+typedef uint32_t lanes_uint;
+typedef uint16_t lanes_16;
 #else
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef float lanes_any __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t lanes_int __attribute__((vector_size(4 * LANES)));
+typedef uint32_t lanes_uint __attribute__((vector_size(4 * LANES)));
+typedef uint16_t lanes_16 __attribute__((vector_size(2 * LANES)));
 #endif
 
 LANES_FN lanes lanes_set(float x)
@@ -104,6 +108,35 @@ LANES_FN lanes lanes_from_int(lanes_int i)
     return (float)i;
 #else
     return __builtin_convertvector(i, lanes);
+#endif
+}
+
+/* 0, 1, 2, … */
+LANES_FN lanes_uint lanes_count(void)
+{
+    lanes_uint x = {0};
+#if LANES > 1
+    for (int i = 0; i < LANES; i++) x[i] = (uint32_t)i;
+#endif
+    return x;
+}
+
+/* Numbers of 16 bits, aligned like a vector of them; of x the low 16 bits are stored. */
+LANES_FN lanes_int lanes_load_16(const uint16_t *from)
+{
+#if LANES == 1
+    return *from;
+#else
+    return __builtin_convertvector(*(const lanes_16 *)from, lanes_int);
+#endif
+}
+
+LANES_FN void lanes_store_16(uint16_t *to, lanes_int x)
+{
+#if LANES == 1
+    *to = (uint16_t)x;
+#else
+    *(lanes_16 *)to = __builtin_convertvector(x, lanes_16);
 #endif
 }
 

@@ -225,20 +225,41 @@ int opt_has_attention(const optimizer *opt)
     return opt_find_field(opt, "attended") != NULL;
 }
 
+/* A field of tensor k, out of the state or into it; 0: there is none. */
+static int get_field(const optimizer *opt, const char *name, int k, float *out)
+{
+    const rule_field *field = opt_find_field(opt, name);
+    if (!field || k < 0 || k >= opt->n || !opt_active(opt, k)) return 0;
+    opt->rule->read_field(opt, field, k, 0, opt->tensors[k].n, out);
+    return 1;
+}
+
+static int set_field(optimizer *opt, const char *name, int k, const float *in)
+{
+    const rule_field *field = opt_find_field(opt, name);
+    if (!field || k < 0 || k >= opt->n || !opt_active(opt, k)) return 0;
+    opt->rule->write_field(opt, field, k, 0, opt->tensors[k].n, in);
+    return 1;
+}
+
+int opt_get_attended(const optimizer *opt, int k, float *attended)
+{
+    return get_field(opt, "attended", k, attended);
+}
+
+int opt_set_attended(optimizer *opt, int k, const float *attended)
+{
+    return set_field(opt, "attended", k, attended);
+}
+
 int opt_get_log_lr(const optimizer *opt, int k, float *log_lr)
 {
-    const rule_field *field = opt_find_field(opt, "log_lr");
-    if (!field || k < 0 || k >= opt->n || !opt_active(opt, k)) return 0;
-    opt->rule->read_field(opt, field, k, 0, opt->tensors[k].n, log_lr);
-    return 1;
+    return get_field(opt, "log_lr", k, log_lr);
 }
 
 int opt_set_log_lr(optimizer *opt, int k, const float *log_lr)
 {
-    const rule_field *field = opt_find_field(opt, "log_lr");
-    if (!field || k < 0 || k >= opt->n || !opt_active(opt, k)) return 0;
-    opt->rule->write_field(opt, field, k, 0, opt->tensors[k].n, log_lr);
-    return 1;
+    return set_field(opt, "log_lr", k, log_lr);
 }
 
 int opt_get_mean_log_lr(const optimizer *opt, double *mean)

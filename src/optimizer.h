@@ -54,6 +54,7 @@ typedef struct {
     float momentum;     /* sgd: momentum; others ignore it */
     float beta1, beta2; /* adam: decays of the first and second moment; rmsprop: beta2 alone */
     float eps;          /* adam, rmsprop: added to the root of the second moment */
+    int compact;        /* hrnn: state in half the space, rounded to 16 bits; others ignore it */
 } opt_options;
 
 /* sgd: momentum 0.9; adam: 0.9, 0.999, 1e-7 (Darknet's); rmsprop: beta2 0.99, eps 1e-8. rate 0. */
@@ -92,6 +93,9 @@ void opt_true_params(optimizer *opt);
 void opt_attended_params(optimizer *opt);
 
 int opt_has_attention(const optimizer *opt); /* whether θ and φ may differ */
+/* φ of tensor k, [n]; 0 without attention (returns 0). Set while param holds θ. */
+int opt_get_attended(const optimizer *opt, int k, float *attended);
+int opt_set_attended(optimizer *opt, int k, const float *attended);
 
 uint64_t opt_steps(const optimizer *opt);     /* steps taken, those before a resume included */
 size_t opt_state_bytes(const optimizer *opt); /* bytes of state, beside the caller's arrays */
@@ -117,7 +121,7 @@ typedef struct {
 
 /* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters
  * themselves are not written, but the attended ones are, with attention. A checksum covers the whole
- * file. A checkpoint does not depend on the device: one may be resumed on another. OPT_IO, too, where
+ * file. A checkpoint does not depend on the device, nor on options.compact: one may be resumed on another. OPT_IO, too, where
  * the GPU has failed. The format is in checkpoint.c. */
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);

@@ -18,7 +18,7 @@ static const rule_field fields_1[] = {FIELDS, {0}};
 /* Mean η and log size, as hrnn_context has them. */
 static const rule_field fields_2[] = {FIELDS, {"context", PER_TENSOR, 2}, {0}};
 
-/* The row of a block where a PER_PARAM field starts. */
+/* The row of a block where a PER_PARAM field starts; -1: it is not in the blocks. */
 static int row_of_field(const rule_field *field)
 {
     static const struct { const char *name; int row; } rows[] = {
@@ -28,16 +28,6 @@ static int row_of_field(const rule_field *field)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, field->name) == 0) return rows[i].row;
     return -1;
-}
-
-static size_t block_floats(const hrnn_state *state)
-{
-    return (size_t)BLOCK * (size_t)state->rows;
-}
-
-static float *entry(const hrnn_state *state, const hrnn_tensor *tensor, size_t i, int row)
-{
-    return tensor->blocks + i / BLOCK * block_floats(state) + (size_t)row * BLOCK + i % BLOCK;
 }
 
 static void identify(hrnn_state *state)
@@ -54,6 +44,16 @@ static void identify(hrnn_state *state)
              (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 }
 
+/* h is between its start and what tanh can be. */
+static void set_format(hrnn_state *state, int compact)
+{
+    float most = 1;
+    for (int j = 0; j < HRNN_H0; j++) most = fmaxf(most, fabsf(state->model.param_init[j]));
+    state->format = (row_format){.compact = compact, .hidden_unit = most / 32766};
+    state->block_bytes =
+        row_offset(compact, ROW_OTHER + hrnn_has(&state->model, HRNN_ATTENTION));
+}
+
 static opt_status take_model(optimizer *opt, hrnn_state *state, opt_error *error)
 {
     if (opt->model) {
@@ -67,7 +67,7 @@ static opt_status take_model(optimizer *opt, hrnn_state *state, opt_error *error
         hrnn_model_free(model);
     }
     identify(state);
-    state->rows = ROW_OTHER + hrnn_has(&state->model, HRNN_ATTENTION);
+    set_format(state, opt->options.compact);
     return OPT_OK;
 }
 
@@ -87,7 +87,7 @@ static opt_status allocate(const optimizer *opt, hrnn_state *state, opt_error *e
         return opt_fail(error, OPT_NO_MEMORY, "%zu parameters are too many for optimizer hrnn",
                         state->params);
     state->n_chunks = (int)chunks;
-    state->arena_bytes = blocks * block_floats(state) * sizeof(float);
+    state->arena_bytes = blocks * state->block_bytes;
     state->of_tensor = malloc(((size_t)opt->n + 1) * sizeof *state->of_tensor);
     state->tensors = calloc((size_t)state->n + 1, sizeof *state->tensors);
     state->chunks = calloc(chunks + 1, sizeof *state->chunks);
@@ -101,7 +101,7 @@ static opt_status allocate(const optimizer *opt, hrnn_state *state, opt_error *e
 
 static void lay_out(const optimizer *opt, hrnn_state *state)
 {
-    float *blocks = state->arena;
+    unsigned char *blocks = state->arena;
     int index = 0, chunk = 0;
     for (int k = 0; k < opt->n; k++) {
         state->of_tensor[k] = opt_active(opt, k) ? index : -1;
@@ -115,24 +115,30 @@ static void lay_out(const optimizer *opt, hrnn_state *state)
             state->chunks[chunk++] = (hrnn_chunk){
                 .tensor = index, .first = first, .count = n - first < step ? n - first : step};
         tensor->chunks = chunk - tensor->first_chunk;
-        blocks += (n / BLOCK + (n % BLOCK != 0)) * block_floats(state);
+        blocks += (n / BLOCK + (n % BLOCK != 0)) * state->block_bytes;
         index++;
     }
+}
+
+static void fill_row(const hrnn_state *state, const hrnn_tensor *tensor, size_t i, int row, float x)
+{
+    float numbers[BLOCK];
+    for (int j = 0; j < BLOCK; j++) numbers[j] = x;
+    pack_row(&state->format, row, numbers, hrnn_state_row(state, tensor, i, row));
 }
 
 /* The blocks before the first step; the padding of the last is set like the rest. */
 static void start_blocks(const hrnn_state *state, const hrnn_tensor *tensor, float log_lr)
 {
-    const hrnn_model *m = &state->model;
-    for (size_t i = 0; i < tensor->t->n; i += BLOCK)
-        for (int j = 0; j < BLOCK; j++) {
-            for (int r = 0; r < HRNN_H0; r++)
-                *(entry(state, tensor, i, ROW_HIDDEN + r) + j) = m->param_init[r];
-            *(entry(state, tensor, i, ROW_LOG_LR) + j) = log_lr;
-        }
-    if (hrnn_has(m, HRNN_ATTENTION))
-        for (size_t i = 0; i < tensor->t->n; i++)
-            *entry(state, tensor, i, ROW_OTHER) = tensor->t->param[i];
+    const size_t n = tensor->t->n;
+    for (size_t i = 0; i < n; i += BLOCK) {
+        for (int r = 0; r < HRNN_H0; r++)
+            fill_row(state, tensor, i, ROW_HIDDEN + r, state->model.param_init[r]);
+        fill_row(state, tensor, i, ROW_LOG_LR, log_lr);
+        if (hrnn_has(&state->model, HRNN_ATTENTION) && !state->format.compact)
+            memcpy(hrnn_state_row(state, tensor, i, ROW_OTHER), tensor->t->param + i,
+                   (n - i < BLOCK ? n - i : BLOCK) * sizeof(float));
+    }
 }
 
 static void prepare(hrnn_state *state)
@@ -233,27 +239,22 @@ static float *small_field(const hrnn_state *state, const rule_field *field, int 
                                                     : (float *)&state->mean_log_lr;
 }
 
-/* φ is in param while training and in ROW_OTHER while param holds θ. */
-static int attended_is_in_param(const hrnn_state *state, const rule_field *field)
-{
-    return row_of_field(field) == ROW_OTHER && !state->at_true_params;
-}
-
-/* A field's rows in blocks of a tensor: float at[blocks * stride], where they are or, on a GPU, in a
- * copy of at most BOUNCE_BLOCKS. */
+/* A field's rows in blocks of a tensor, where they are, stride bytes apart, or, on a GPU, in a copy of
+ * at most BOUNCE_BLOCKS. */
 typedef struct {
-    float *at, *device;
+    unsigned char *at, *device;
     size_t stride, bytes, pitch, blocks;
 } field_rows;
 
 static field_rows get_rows(const hrnn_state *state, const hrnn_tensor *tensor, size_t block,
                            size_t blocks, const rule_field *field)
 {
-    const size_t stride = block_floats(state), copied = (size_t)field->width * BLOCK;
-    float *rows = tensor->blocks + block * stride + (size_t)row_of_field(field) * BLOCK;
-    if (!state->cuda) return (field_rows){rows, NULL, stride, 0, 0, blocks};
-    const field_rows r = {state->cuda->bounce,     rows,   copied, copied * sizeof *rows,
-                          stride * sizeof *rows, blocks};
+    const int row = row_of_field(field), compact = state->format.compact;
+    const size_t pitch = state->block_bytes;
+    const size_t copied = (size_t)field->width * BLOCK * row_width(compact, row);
+    unsigned char *rows = hrnn_state_row(state, tensor, block * BLOCK, row);
+    if (!state->cuda) return (field_rows){rows, NULL, pitch, 0, 0, blocks};
+    const field_rows r = {state->cuda->bounce, rows, copied, copied, pitch, blocks};
     device_get_rows(1, r.at, r.device, r.pitch, r.bytes, r.blocks);
     return r;
 }
@@ -263,26 +264,85 @@ static void put_rows(const field_rows *r)
     if (r->device) device_put_rows(1, r->device, r->pitch, r->at, r->bytes, r->blocks);
 }
 
+/* count entries of column w of [.., width] arrays, one of which is NULL, out of numbers or into them. */
+static void copy_column(float *numbers, size_t count, size_t width, float *out, const float *in)
+{
+    for (size_t j = 0; j < count; j++)
+        if (out)
+            out[j * width] = numbers[j];
+        else
+            numbers[j] = in[j * width];
+}
+
+/* The entries of one block from the first-th on. */
+static void copy_block(const hrnn_state *state, const rule_field *field, unsigned char *rows,
+                       size_t first, size_t count, float *out, const float *in)
+{
+    const int row = row_of_field(field);
+    const size_t width = (size_t)field->width, bytes = BLOCK * row_width(state->format.compact, row);
+    for (size_t w = 0; w < width; w++, rows += bytes) {
+        float numbers[BLOCK];
+        unpack_row(&state->format, row, rows, numbers);
+        copy_column(numbers + first, count, width, out ? out + w : NULL, in ? in + w : NULL);
+        if (in) pack_row(&state->format, row, numbers, rows);
+    }
+}
+
 /* One of out and in is NULL: [count, width], of the parameters from `first` on. */
 static void copy_field(const hrnn_state *state, const hrnn_tensor *tensor, const rule_field *field,
                        size_t first, size_t count, float *out, const float *in)
 {
-    const size_t width = (size_t)field->width;
-    for (size_t done = 0, n; done < count; done += n) {
-        const size_t i = first + done, skipped = i % BLOCK;
-        const size_t most = (size_t)BOUNCE_BLOCKS * BLOCK - skipped;
-        n = count - done < most ? count - done : most;
-        const field_rows r =
-            get_rows(state, tensor, i / BLOCK, (skipped + n + BLOCK - 1) / BLOCK, field);
-        for (size_t j = 0; j < n; j++) {
-            float *x = r.at + (skipped + j) / BLOCK * r.stride + (skipped + j) % BLOCK;
-            for (size_t w = 0; w < width; w++)
-                if (out)
-                    out[(done + j) * width + w] = x[w * BLOCK];
-                else
-                    x[w * BLOCK] = in[(done + j) * width + w];
+    const size_t width = (size_t)field->width, end = first + count;
+    for (size_t i = first, last; i < end; i = last) {
+        const size_t block = i / BLOCK, most = (block + BOUNCE_BLOCKS) * BLOCK;
+        last = end < most ? end : most;
+        const field_rows r = get_rows(state, tensor, block, (last + BLOCK - 1) / BLOCK - block, field);
+        for (size_t j = i, next; j < last; j = next) {
+            next = (j / BLOCK + 1) * BLOCK < last ? (j / BLOCK + 1) * BLOCK : last;
+            const size_t at = (j - first) * width;
+            copy_block(state, field, r.at + (j / BLOCK - block) * r.stride, j % BLOCK, next - j,
+                       out ? out + at : NULL, in ? in + at : NULL);
         }
         if (in) put_rows(&r);
+    }
+}
+
+enum { PIECE = 4096 }; /* parameters that are brought here at once */
+
+/* φ is in param while training and in ROW_OTHER while param holds θ; compact: φ − θ is there. */
+static void read_attended(const hrnn_state *state, const rule_field *field,
+                          const hrnn_tensor *tensor, size_t first, size_t count, float *out)
+{
+    const float *param = tensor->t->param + first;
+    if (!state->at_true_params) {
+        device_get(state->cuda != NULL, out, param, count * sizeof *out);
+        return;
+    }
+    copy_field(state, tensor, field, first, count, out, NULL);
+    for (size_t done = 0, n; state->format.compact && done < count; done += n) {
+        float theta[PIECE];
+        n = count - done < PIECE ? count - done : PIECE;
+        device_get(state->cuda != NULL, theta, param + done, n * sizeof *theta);
+        for (size_t j = 0; j < n; j++) out[done + j] += theta[j];
+    }
+}
+
+/* Takes the attended parameters as what is swapped in by `loaded`: param then holds θ. Those that came
+ * from a compact state are found there again: the nearest difference is the one that they were made by. */
+static void write_attended(hrnn_state *state, const rule_field *field, const hrnn_tensor *tensor,
+                           size_t first, size_t count, const float *in)
+{
+    state->at_true_params = 1;
+    if (!state->format.compact) {
+        copy_field(state, tensor, field, first, count, NULL, in);
+        return;
+    }
+    for (size_t done = 0, n; done < count; done += n) {
+        float ahead[PIECE];
+        n = count - done < PIECE ? count - done : PIECE;
+        device_get(state->cuda != NULL, ahead, tensor->t->param + first + done, n * sizeof *ahead);
+        for (size_t j = 0; j < n; j++) ahead[j] = in[done + j] - ahead[j];
+        copy_field(state, tensor, field, first + done, n, NULL, ahead);
     }
 }
 
@@ -297,13 +357,12 @@ static void read_field(const optimizer *opt, const rule_field *field, int k, siz
         return;
     }
     const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
-    if (attended_is_in_param(state, field))
-        device_get(opt->cuda, out, tensor->t->param + first, count * sizeof *out);
+    if (row_of_field(field) == ROW_OTHER)
+        read_attended(state, field, tensor, first, count, out);
     else
         copy_field(state, tensor, field, first, count, out, NULL);
 }
 
-/* Takes the attended parameters as what is swapped in by `loaded`: param then holds θ. */
 static void write_field(optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
                         const float *in)
 {
@@ -314,9 +373,26 @@ static void write_field(optimizer *opt, const rule_field *field, int k, size_t f
         memcpy(small, in, (size_t)field->width * sizeof *in);
         return;
     }
-    copy_field(state, &state->tensors[state->of_tensor[k]], field, first, count, NULL, in);
+    const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
+    if (row_of_field(field) == ROW_OTHER)
+        write_attended(state, field, tensor, first, count, in);
+    else
+        copy_field(state, tensor, field, first, count, NULL, in);
     if (row_of_field(field) == ROW_LOG_LR) state->mean_is_stale = 1;
-    if (row_of_field(field) == ROW_OTHER) state->at_true_params = 1;
+}
+
+/* Of the entries of one block. */
+static void swap_block(const row_format *format, float *param, void *other, size_t n, int to_true)
+{
+    float numbers[BLOCK];
+    if (!format->compact) {
+        memcpy(numbers, other, n * sizeof *param);
+        memcpy(other, param, n * sizeof *param);
+        memcpy(param, numbers, n * sizeof *param);
+        return;
+    }
+    unpack_row(format, ROW_OTHER, other, numbers);
+    for (size_t j = 0; j < n; j++) param[j] += to_true ? -numbers[j] : numbers[j];
 }
 
 static void swap_params(optimizer *opt, int to_true)
@@ -330,11 +406,10 @@ static void swap_params(optimizer *opt, int to_true)
     }
     for (int k = 0; k < state->n; k++) {
         const hrnn_tensor *tensor = &state->tensors[k];
-        for (size_t i = 0; i < tensor->t->n; i++) {
-            float *other = entry(state, tensor, i, ROW_OTHER), param = tensor->t->param[i];
-            tensor->t->param[i] = *other;
-            *other = param;
-        }
+        const size_t n = tensor->t->n;
+        for (size_t i = 0; i < n; i += BLOCK)
+            swap_block(&state->format, tensor->t->param + i, hrnn_state_row(state, tensor, i, ROW_OTHER),
+                       n - i < BLOCK ? n - i : BLOCK, to_true);
     }
 }
 

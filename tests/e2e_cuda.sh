@@ -15,6 +15,7 @@ wrong() {
 }
 
 "$build/tests/lanes-scalar" || wrong "a function of lanes.h at width 1"
+"$build/tests/rows-scalar" || wrong "a compact state at width 1"
 "$build/tests/replay-scalar" "${traces[@]}" "${others[@]}" || wrong "a trace at width 1"
 "$build/tests/replay-emulated" --device cuda "${traces[@]}" || wrong "a trace on the emulated GPU"
 "$build/tests/replay-emulated" "${traces[@]}" "${others[@]}" || wrong "a trace on the CPU beside it"

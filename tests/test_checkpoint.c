@@ -59,19 +59,24 @@ static const struct {
     const char *rule,
         *golden; /* a file with a model, "model." before its names; NULL: the shipped one */
     float rate;
-} rows[] = {{"sgd", NULL, 0.01f},
-            {"adam", NULL, 0.01f},
-            {"rmsprop", NULL, 0.003f},
-            {"hrnn", NULL, 1e-3f},
-            {"hrnn", "tests/golden/trace-one-tensor.safetensors", 1e-3f},
-            {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f}};
-enum { ROWS = sizeof(rows) / sizeof(rows[0]), SGD = 0, ADAM = 1, ATTENTION = ROWS - 1 };
+    int compact;
+} rows[] = {{"sgd", NULL, 0.01f, 0},
+            {"adam", NULL, 0.01f, 0},
+            {"rmsprop", NULL, 0.003f, 0},
+            {"hrnn", NULL, 1e-3f, 0},
+            {"hrnn", "tests/golden/trace-one-tensor.safetensors", 1e-3f, 0},
+            {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f, 0},
+            {"hrnn", NULL, 1e-3f, 1},
+            {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f, 1}};
+enum { SGD, ADAM, HRNN = 3, ATTENTION = 5, COMPACT, COMPACT_ATTENTION, ROWS };
+static_assert(ROWS == sizeof(rows) / sizeof(rows[0]), "a name a row");
 
 static optimizer *create_with(int row, const opt_tensor *tensors, int n)
 {
     opt_error error = {0};
     opt_options options = opt_default_options(rows[row].rule);
     options.rate = rows[row].rate;
+    options.compact = rows[row].compact;
     options.model = "weights/hrnn.safetensors";
     optimizer *opt;
     if (rows[row].golden) {
@@ -112,6 +117,17 @@ static void expect_equal(const network *a, const network *b)
         assert_memory_equal(a->tensors[k].param, b->tensors[k].param, sizes[k] * sizeof(float));
 }
 
+static void expect_same_file(const char *name, const char *other)
+{
+    size_t size, size_other;
+    unsigned char *a = scratch_read(scratch_path(name), &size),
+                  *b = scratch_read(scratch_path(other), &size_other);
+    assert_int_equal(size, size_other);
+    assert_memory_equal(a, b, size);
+    free(a);
+    free(b);
+}
+
 static void test_resume(void **state)
 {
     (void)state;
@@ -149,13 +165,7 @@ static void test_resume(void **state)
 
         save(opt, scratch_path("state"));
         save(second, scratch_path("state2"));
-        size_t size, size2;
-        unsigned char *a = scratch_read(scratch_path("state"), &size),
-                      *b = scratch_read(scratch_path("state2"), &size2);
-        assert_int_equal(size, size2);
-        assert_memory_equal(a, b, size);
-        free(a);
-        free(b);
+        expect_same_file("state", "state2");
         opt_free(opt);
         opt_free(first);
         opt_free(second);
@@ -166,27 +176,76 @@ static void test_resume(void **state)
 }
 
 /* Saving while param holds φ stores the same as while it holds θ. */
-static void test_save_at_attended_params(void **state)
+static void check_save_at_attended_params(int row)
 {
-    (void)state;
     network net;
     make_network(&net);
-    optimizer *opt = create(ATTENTION, &net);
+    optimizer *opt = create(row, &net);
     run(opt, &net, 1, 3);
     save(opt, scratch_path("state"));
     float attended = net.tensors[0].param[0];
     opt_true_params(opt);
     assert_true(net.tensors[0].param[0] != attended);
     save(opt, scratch_path("state2"));
-    size_t size, size2;
-    unsigned char *a = scratch_read(scratch_path("state"), &size),
-                  *b = scratch_read(scratch_path("state2"), &size2);
-    assert_int_equal(size, size2);
-    assert_memory_equal(a, b, size);
-    free(a);
-    free(b);
+    expect_same_file("state", "state2");
     opt_free(opt);
     free_network(&net);
+}
+
+static void test_save_at_attended_params(void **state)
+{
+    (void)state;
+    check_save_at_attended_params(ATTENTION);
+    check_save_at_attended_params(COMPACT_ATTENTION);
+}
+
+/* Goes on with the checkpoint "state" of `from`, whose param holds θ. */
+static optimizer *go_on(int row, network *net, const network *from)
+{
+    opt_error error = {0};
+    make_network(net);
+    copy_params(net, from);
+    optimizer *opt = create(row, net);
+    if (opt_load(opt, scratch_path("state"), NULL, 0, &error)) fail_msg("%s", error.message);
+    return opt;
+}
+
+/* A compact state goes on as a full one, from the same numbers, and comes back from there unchanged. */
+static void check_compact_and_back(int full, int compact)
+{
+    network net, here, back;
+    make_network(&net);
+    optimizer *opt = create(compact, &net);
+    run(opt, &net, 1, 7);
+    opt_true_params(opt);
+    save(opt, scratch_path("state"));
+    optimizer *there = go_on(full, &here, &net);
+    save(there, scratch_path("state2"));
+    expect_same_file("state", "state2");
+    optimizer *again = go_on(compact, &back, &net);
+    save(again, scratch_path("state2"));
+    expect_same_file("state", "state2");
+    opt_attended_params(opt);
+    run(opt, &net, 8, 9);
+    run(there, &here, 8, 9);
+    run(again, &back, 8, 9);
+    expect_equal(&net, &back);
+    for (int k = 0; k < N; k++)
+        for (size_t i = 0; i < sizes[k]; i++)
+            assert_true(fabsf(here.tensors[k].param[i] - net.tensors[k].param[i]) < 1e-4f);
+    opt_free(opt);
+    opt_free(there);
+    opt_free(again);
+    free_network(&net);
+    free_network(&here);
+    free_network(&back);
+}
+
+static void test_compact_and_back(void **state)
+{
+    (void)state;
+    check_compact_and_back(HRNN, COMPACT);
+    check_compact_and_back(ATTENTION, COMPACT_ATTENTION);
 }
 
 static void test_notes(void **state)
@@ -398,7 +457,7 @@ static void test_disk_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resume),    cmocka_unit_test(test_save_at_attended_params),
+        cmocka_unit_test(test_resume),    cmocka_unit_test(test_save_at_attended_params), cmocka_unit_test(test_compact_and_back),
         cmocka_unit_test(test_notes),     cmocka_unit_test(test_mismatch),
         cmocka_unit_test(test_damage),    cmocka_unit_test(test_bad_metadata),
         cmocka_unit_test(test_disk_full),

@@ -40,6 +40,8 @@ static hrnn_model random_model(unsigned features)
     return model;
 }
 
+static int compact; /* networks that are built */
+
 static void build(network *net, const hrnn_model *model)
 {
     static const char *const names[TENSORS] = {"0", "1", "2", "3", "4", "5", "6"};
@@ -52,6 +54,7 @@ static void build(network *net, const hrnn_model *model)
         for (size_t i = 0; i < n; i++) net->start[k][i] = net->tensors[k].param[i] = uniform();
     }
     opt_options options = opt_default_options("hrnn");
+    options.compact = compact;
     net->opt = opt_create_with_model(&options, model, net->tensors, TENSORS, &error);
     assert_non_null(net->opt);
 }
@@ -143,7 +146,8 @@ static double compare(const network *net, const reference *r, int attended)
     return worst;
 }
 
-static void check_features(unsigned features, const char *what)
+/* bound: of the error of θ and φ, of the largest move of their tensor. */
+static void check_features(unsigned features, const char *what, double bound)
 {
     seed = 7;
     const hrnn_model model = random_model(features);
@@ -165,7 +169,7 @@ static void check_features(unsigned features, const char *what)
                 assert_true(net.tensors[k].grad[i] == 0);
     }
     print_message("%-28s largest error %.1e of the move\n", what, worst);
-    assert_true(worst < 1e-4);
+    assert_true(worst < bound);
     assert_memory_equal(net.tensors[4].param, net.start[4], sizes[4] * sizeof(float));
     free_reference(&r);
     destroy(&net);
@@ -176,11 +180,23 @@ static const unsigned all = (1u << HRNN_FEATURES) - 1;
 static void test_features(void **state)
 {
     (void)state;
-    check_features(all, "everything");
-    check_features(HRNN_FULL, "hrnn-1");
-    check_features(0, "nothing");
+    check_features(all, "everything", 1e-4);
+    check_features(HRNN_FULL, "hrnn-1", 1e-4);
+    check_features(0, "nothing", 1e-4);
     for (int f = 0; f < HRNN_FEATURES; f++)
-        check_features(all & ~(1u << f), hrnn_feature_name((hrnn_feature)f));
+        check_features(all & ~(1u << f), hrnn_feature_name((hrnn_feature)f), 1e-4);
+}
+
+/* Each step rounds; the errors of averages are those of 8 bits of mantissa. */
+static void test_compact(void **state)
+{
+    (void)state;
+    compact = 1;
+    check_features(all, "compact", 0.02);
+    check_features(all & ~(1u << HRNN_ATTENTION), "compact, attention", 0.02);
+    check_features(HRNN_FULL, "compact, hrnn-1", 0.02);
+    check_features(0, "compact, nothing", 0.02);
+    compact = 0;
 }
 
 static void run(network *net, const hrnn_model *model, int threads, int steps)
@@ -194,9 +210,8 @@ static void run(network *net, const hrnn_model *model, int threads, int steps)
     }
 }
 
-static void test_threads(void **state)
+static void check_threads(void)
 {
-    (void)state;
     const hrnn_model model = random_model(all);
     network one, three;
     run(&one, &model, 1, 30);
@@ -207,23 +222,45 @@ static void test_threads(void **state)
     destroy(&three);
 }
 
-static void test_swap_is_idempotent(void **state)
+static void test_threads(void **state)
 {
     (void)state;
+    for (compact = 0; compact < 2; compact++) check_threads();
+    compact = 0;
+}
+
+/* Of all parameters, which lie at all distances from 0 and from those that are attended to. */
+static void check_swap(void)
+{
+    enum { LARGEST = 4200 };
+    static float attended[TENSORS][LARGEST], theta[TENSORS][LARGEST];
     const hrnn_model model = random_model(all);
     network net;
     run(&net, &model, 2, 3);
-    float attended = net.tensors[5].param[77];
-    opt_attended_params(net.opt);
-    assert_true(net.tensors[5].param[77] == attended);
-    opt_true_params(net.opt);
-    float theta = net.tensors[5].param[77];
-    assert_true(theta != attended);
-    opt_true_params(net.opt);
-    assert_true(net.tensors[5].param[77] == theta);
-    opt_attended_params(net.opt);
-    assert_true(net.tensors[5].param[77] == attended);
+    for (int k = 0; k < TENSORS; k++)
+        memcpy(attended[k], net.tensors[k].param, sizes[k] * sizeof(float));
+    for (int times = 0; times < 3; times++) {
+        opt_attended_params(net.opt);
+        for (int k = 0; k < TENSORS; k++)
+            assert_memory_equal(net.tensors[k].param, attended[k], sizes[k] * sizeof(float));
+        opt_true_params(net.opt);
+        opt_true_params(net.opt);
+        for (int k = 0; k < TENSORS; k++) {
+            const float *param = net.tensors[k].param;
+            if (times == 0) memcpy(theta[k], param, sizes[k] * sizeof(float));
+            assert_memory_equal(param, theta[k], sizes[k] * sizeof(float));
+            assert_true(param[0] != attended[k][0] || scales[k] == 0);
+        }
+        opt_attended_params(net.opt);
+    }
     destroy(&net);
+}
+
+static void test_swap_is_idempotent(void **state)
+{
+    (void)state;
+    for (compact = 0; compact < 2; compact++) check_swap();
+    compact = 0;
 }
 
 /* Whatever the gradients are, the parameters stay numbers and the report counts. */
@@ -233,10 +270,11 @@ static void test_bad_gradients(void **state)
     const float bad[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f, 0};
     const hrnn_model model = random_model(all & ~(1u << HRNN_INPUT_SCALING));
     const hrnn_model usual = random_model(all);
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 4; m++) {
         network net;
         opt_step_report report;
-        run(&net, m ? &model : &usual, 2, 2);
+        compact = m / 2;
+        run(&net, m % 2 ? &model : &usual, 2, 2);
         for (int s = 0; s < 40; s++) {
             for (int k = 0; k < TENSORS; k++)
                 for (size_t i = 0; i < sizes[k]; i++)
@@ -252,6 +290,7 @@ static void test_bad_gradients(void **state)
             for (size_t i = 0; i < sizes[k]; i++) assert_true(isfinite(net.tensors[k].param[i]));
         destroy(&net);
     }
+    compact = 0;
 }
 
 static void test_state_size(void **state)
@@ -259,12 +298,15 @@ static void test_state_size(void **state)
     (void)state;
     float *param = calloc(64000, sizeof *param), *grad = calloc(64000, sizeof *grad);
     const opt_tensor tensor = {"w", param, grad, 64000, -1, 0, 1};
-    for (int attention = 0; attention < 2; attention++) {
+    for (int i = 0; i < 4; i++) {
+        static const size_t bytes[4] = {76, 80, 40, 42};
+        const int attention = i % 2;
         const hrnn_model model = random_model(attention ? all : all & ~(1u << HRNN_ATTENTION));
-        const opt_options options = opt_default_options("hrnn");
+        opt_options options = opt_default_options("hrnn");
+        options.compact = i / 2;
         optimizer *opt = opt_create_with_model(&options, &model, &tensor, 1, NULL);
         assert_non_null(opt);
-        assert_int_equal(opt_state_bytes(opt), 64000 * (attention ? 80 : 76));
+        assert_int_equal(opt_state_bytes(opt), 64000 * bytes[i]);
         opt_free(opt);
     }
     free(param);
@@ -274,7 +316,8 @@ static void test_state_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_features),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_features),           cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_threads),
         cmocka_unit_test(test_swap_is_idempotent), cmocka_unit_test(test_bad_gradients),
         cmocka_unit_test(test_state_size),
     };

@@ -53,9 +53,34 @@ static void fill(float *x, size_t n, unsigned *seed)
     }
 }
 
-/* Least seconds a step of `rule` on n_tensors tensors of n parameters; -1: it failed. */
-static double time_rule(const char *rule, const arguments *args, int n_tensors, size_t n, int steps,
-                        double *bytes)
+/* The rules, and hrnn with a compact state. */
+typedef struct {
+    const char *name, *rule; /* NULL: there are no more */
+    int compact;
+} candidate;
+
+static candidate candidate_at(int i)
+{
+    const char *const *rules = opt_rule_names();
+    int n = 0;
+    while (rules[n]) n++;
+    return i < n ? (candidate){rules[i], rules[i], 0} : i == n ? (candidate){"compact", "hrnn", 1}
+                                                               : (candidate){NULL, NULL, 0};
+}
+
+static opt_options options_of(const candidate *c, const arguments *args)
+{
+    opt_options options = opt_default_options(c->rule);
+    options.model = args->model;
+    options.device = args->device;
+    options.compact = c->compact;
+    if (strcmp(c->rule, "hrnn") != 0) options.rate = 1e-3f;
+    return options;
+}
+
+/* Least seconds a step of a candidate on n_tensors tensors of n parameters; -1: it failed. */
+static double time_rule(const candidate *c, const arguments *args, int n_tensors, size_t n,
+                        int steps, double *bytes)
 {
     double best = -1;
     unsigned seed = 1;
@@ -74,9 +99,7 @@ static double time_rule(const char *rule, const arguments *args, int n_tensors, 
         tensors[k] = (opt_tensor){names[k], data + 2 * n * (size_t)k, data + 2 * n * (size_t)k + n,
                                   n, -1, 1e-4f, 1};
     }
-    opt_options options = opt_default_options(rule);
-    options.model = args->model;
-    if (strcmp(rule, "hrnn") != 0) options.rate = 1e-3f;
+    const opt_options options = options_of(c, args);
     opt = opt_create(&options, tensors, n_tensors, &error);
     if (!opt) {
         fprintf(stderr, "bench: %s\n", error.message);
@@ -153,7 +176,7 @@ static void put(float *to, float *data, size_t n, unsigned *seed)
 
 /* Least seconds a step, of rounds that begin and end with the GPU idle; -1: it failed. arena: of the
  * device, [2 · params]. */
-static double time_on_gpu(const char *rule, const arguments *args, const shapes *net, float *arena,
+static double time_on_gpu(const candidate *c, const arguments *args, const shapes *net, float *arena,
                           float *data, double *state_bytes)
 {
     static char names[MAX_TENSORS][16];
@@ -170,10 +193,7 @@ static double time_on_gpu(const char *rule, const arguments *args, const shapes 
         put(here + n, data, n, &seed);
         here += 2 * n;
     }
-    opt_options options = opt_default_options(rule);
-    options.model = args->model;
-    options.device = args->device;
-    if (strcmp(rule, "hrnn") != 0) options.rate = 1e-3f;
+    const opt_options options = options_of(c, args);
     optimizer *opt = opt_create(&options, tensors, net->n, &error);
     if (!opt) {
         fprintf(stderr, "bench: %s\n", error.message);
@@ -208,16 +228,17 @@ static int bench_gpu(const arguments *args)
     printf("a step on the %d tensors of a ResNet-50, %.1f million parameters\n", net.n,
            1e-6 * (double)net.params);
     printf("%-8s %16s %16s %8s %8s\n", "rule", "state, bytes", "moved, bytes", "ms", "GB/s");
-    for (const char *const *rule = opt_rule_names(); *rule && !failed; rule++) {
+    for (int i = 0; candidate_at(i).name && !failed; i++) {
+        const candidate c = candidate_at(i);
         double state = 0;
-        const double s = arena && data ? time_on_gpu(*rule, args, &net, arena, data, &state) : -1;
-        const double moved = 2 * state + (strcmp(*rule, "hrnn") == 0 ? 28 : 16);
+        const double s = arena && data ? time_on_gpu(&c, args, &net, arena, data, &state) : -1;
+        const double moved = 2 * state + (strcmp(c.rule, "hrnn") == 0 ? 28 : 16);
         const char *failure = device_failure(1);
         failed = s < 0 || failure != NULL;
         if (failed)
-            fprintf(stderr, "bench: %s: %s\n", *rule, failure ? failure : "it could not run");
+            fprintf(stderr, "bench: %s: %s\n", c.name, failure ? failure : "it could not run");
         else
-            printf("%-8s %16.1f %16.1f %8.3f %8.0f\n", *rule, state, moved, s * 1e3,
+            printf("%-8s %16.1f %16.1f %8.3f %8.0f\n", c.name, state, moved, s * 1e3,
                    moved * (double)net.params / s * 1e-9);
         fflush(stdout);
     }
@@ -238,16 +259,17 @@ static int bench_cpu(const arguments *args)
     printf("%-20s %-8s %8s %12s %12s %8s\n", "parameters", "rule", "bytes", "ns 1 thread",
            "ns all", "speedup");
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
-        for (const char *const *rule = opt_rule_names(); *rule; rule++) {
+        for (int j = 0; candidate_at(j).name; j++) {
+            const candidate c = candidate_at(j);
             double bytes = 0, ns[2];
             for (int all = 0; all < 2; all++) {
                 omp_set_num_threads(all ? threads : 1);
-                const double s = time_rule(*rule, args, nets[i].tensors, nets[i].n, nets[i].steps,
+                const double s = time_rule(&c, args, nets[i].tensors, nets[i].n, nets[i].steps,
                                            &bytes);
                 if (s < 0) return 1;
                 ns[all] = s * 1e9 / (double)(nets[i].n * (size_t)nets[i].tensors);
             }
-            printf("%-20s %-8s %8.1f %12.2f %12.2f %8.2f\n", nets[i].name, *rule, bytes, ns[0], ns[1],
+            printf("%-20s %-8s %8.1f %12.2f %12.2f %8.2f\n", nets[i].name, c.name, bytes, ns[0], ns[1],
                    ns[0] / ns[1]);
             fflush(stdout);
         }
