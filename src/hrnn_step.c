@@ -89,32 +89,31 @@ static void record_steps(const hrnn_state *state, const hrnn_chunk *chunk)
 }
 
 /* The usual models have their own copies of the step, in which the features are constants. */
-LANES_FN void step_specialised(const hrnn_state *state, cell_constants *k,
-                               const row_format *format, hrnn_chunk *chunk)
+LANES_FN void step_specialised(const hrnn_state *state, cell_constants k, row_format format,
+                               hrnn_chunk *chunk)
 {
-    if (k->features == HRNN_FULL) {
-        k->features = HRNN_FULL;
-        step_chunk(state, k, format, chunk);
-    } else if (k->features == HRNN_FULL_NO_ATTENTION) {
-        k->features = HRNN_FULL_NO_ATTENTION;
-        step_chunk(state, k, format, chunk);
+    if (k.features == HRNN_FULL) {
+        k.features = HRNN_FULL;
+        step_chunk(state, &k, &format, chunk);
+    } else if (k.features == HRNN_FULL_NO_ATTENTION) {
+        k.features = HRNN_FULL_NO_ATTENTION;
+        step_chunk(state, &k, &format, chunk);
     } else {
-        step_chunk(state, k, format, chunk);
+        step_chunk(state, &k, &format, chunk);
     }
 }
 
-static void run_full_chunk(const hrnn_state *state, cell_constants *k, hrnn_chunk *chunk)
+static void run_full_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
 {
-    const row_format format = {.compact = 0};
     if (state->record) record_chunk(state, chunk);
-    step_specialised(state, k, &format, chunk);
+    step_specialised(state, k, (row_format){.compact = 0}, chunk);
 }
 
-static void run_compact_chunk(const hrnn_state *state, cell_constants *k, hrnn_chunk *chunk)
+static void run_compact_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
 {
     const row_format format = {1, state->format.hidden_unit,
                                rounding_key(state->steps, chunk->tensor)};
-    step_specialised(state, k, &format, chunk);
+    step_specialised(state, k, format, chunk);
 }
 
 static void run_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chunk)
@@ -123,7 +122,10 @@ static void run_chunk(const hrnn_state *state, cell_constants k, hrnn_chunk *chu
     k.bias = tensor->bias;
     k.log_lr_bias = tensor->log_lr_bias;
     k.max_log_lr = tensor->max_log_lr;
-    (state->format.compact ? run_compact_chunk : run_full_chunk)(state, &k, chunk);
+    if (state->format.compact)
+        run_compact_chunk(state, k, chunk);
+    else
+        run_full_chunk(state, k, chunk);
 }
 
 static void record_tensor(const hrnn_state *state, const hrnn_tensor *tensor, const float *input)
@@ -188,15 +190,15 @@ static void measure_tensor(const hrnn_state *state, hrnn_tensor *tensor)
     measure_size(tensor, squares);
 }
 
-/* With attention: at most BLOCK entries, whose block has its row of θ, or of φ − θ, at `other`. */
-static void apply_attended(float step, float look, float *other, float *restrict param,
+/* With attention: at most BLOCK entries, whose block has its row of θ here. */
+static void apply_attended(float step, float look, float *restrict theta, float *restrict param,
                            float *restrict grad, size_t n)
 {
-    float *restrict theta = other;
     for (size_t j = 0; j < n; j++)
         update_attended_entry(step, look, &theta[j], &param[j], &grad[j]);
 }
 
+/* The same of a compact block, whose row of φ − θ is at `other`. */
 static void apply_compact(const row_format *format, float step, float look, void *other,
                           float *restrict param, float *restrict grad, size_t n)
 {

@@ -21,10 +21,12 @@ layers() {
 make_images 6 24
 echo save_every=1 >>train.data
 
-# train RULE FOLDER [WEIGHTS]: in the foreground of its caller.
+# train RULE FOLDER [WEIGHTS]: in the foreground of its caller. compact: hrnn with a compact state.
 train() {
+    local options=("optimizer=$1")
+    [ "$1" != compact ] || options=(optimizer=hrnn optimizer_state=compact)
     mkdir -p "$2"
-    { net "optimizer=$1" "optimizer_log=$2/log.csv" | sed 's/^max_batches=.*/max_batches=80/'; layers; } \
+    { net "${options[@]}" "optimizer_log=$2/log.csv" | sed 's/^max_batches=.*/max_batches=80/'; layers; } \
         >"$2/net.cfg"
     sed "s|^backup=.*|backup=$2|" train.data >"$2/train.data"
     exec "$darknet" classifier train "$2/train.data" "$2/net.cfg" ${3:+"$3"}
@@ -34,11 +36,11 @@ train() {
 rows() { cut -d, -f1-5 "$1"; }
 
 killed=0
-for rule in hrnn adam sgd rmsprop; do
+for rule in hrnn compact adam sgd rmsprop; do
     start=${EPOCHREALTIME/./}
     (train "$rule" "whole-$rule") >out 2>err || { wrong "$rule: $(tail -n 1 err)"; continue; }
     whole=$((${EPOCHREALTIME/./} - start)) # microseconds
-    for ((kill = 0; kill < (kills + 3) / 4; kill++)); do
+    for ((kill = 0; kill < (kills + 4) / 5; kill++)); do
         folder=killed-$rule
         rm -rf "$folder"
         best=0
