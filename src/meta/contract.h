@@ -19,15 +19,12 @@ typedef struct {
     int *to, *from;  /* [n_runs] r, r' */
 } contraction;
 
-/* Floats of scratch that contract needs. */
-size_t contract_scratch(const contraction *c);
-
 /* out = the sums + bias[m] (NULL: 0), or out += the sums. */
 void contract(const contraction *c, const float *w, const float *bias, const float *in, float *out,
-              int accumulate, float *scratch);
+              int accumulate);
 
-/* The transpose in w: dw[weight[k] + m * weight_step] += Σ over runs and j of
- * out[out_offset_m + r + j] in[r' + offset_k + j]. */
+/* The transpose in w, of a contraction with weight[k] = k: dw[k + m * weight_step] += Σ over runs
+ * and j of out[out_offset_m + r + j] in[r' + offset_k + j]. */
 void contract_outer(const contraction *c, const float *out, const float *in, float *dw);
 
 #endif

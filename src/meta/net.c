@@ -261,23 +261,15 @@ static bool make_layer(net *n, int index, opt_error *error)
     return false;
 }
 
-static bool make_scratch(net *n, opt_error *error)
+static bool make_batch(net *n, opt_error *error)
 {
-    size_t most = 1, widest = 1;
+    size_t widest = 1;
     for (int i = 0; i < n->n_maps; i++)
         if ((size_t)n->maps[i].inside > widest) widest = (size_t)n->maps[i].inside;
-    for (int i = 0; i < n->spec.n_layers; i++) {
-        const layer *l = &n->layers[i];
-        if (l->forward.m && contract_scratch(&l->forward) > most)
-            most = contract_scratch(&l->forward);
-        for (int j = 0; j < l->n_backward; j++)
-            if (contract_scratch(&l->backward[j]) > most) most = contract_scratch(&l->backward[j]);
-    }
-    n->scratch = problem_floats(most, error);
     n->live = problem_floats(widest, error);
     n->labels = calloc((size_t)n->padded, 1);
     if (!n->labels) opt_fail(error, OPT_NO_MEMORY, "no memory for a batch of %d", n->padded);
-    return n->scratch && n->live && n->labels;
+    return n->live && n->labels;
 }
 
 static bool build(net *n, opt_error *error)
@@ -292,7 +284,7 @@ static bool build(net *n, opt_error *error)
     const map *last = &n->maps[s->n_layers];
     return problem_check("the pixels of the logits", last->height * last->width, 1, 1, error) &&
            problem_check("the number of classes", last->channels, 2, 256, error) &&
-           make_scratch(n, error);
+           make_batch(n, error);
 }
 
 void net_clear_tangents(net *n)
@@ -370,7 +362,6 @@ void net_free(net *n)
     }
     free(n->live);
     free(n->labels);
-    free(n->scratch);
     free(n);
 }
 

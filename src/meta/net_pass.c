@@ -151,7 +151,7 @@ static void forward_layer(net *n, layer *l, const float *x)
     case NET_DENSE:
     case NET_CONV:
         contract(&l->forward, x + l->weights, l->spec.no_bias ? NULL : x + l->biases,
-                 l->in->field[VALUE], l->out->field[VALUE], 0, n->scratch);
+                 l->in->field[VALUE], l->out->field[VALUE], 0);
         break;
     case NET_NORM: net_norm_forward(n, l, x); break;
     case NET_ADD: add_maps(l->in, l->other, l->out, VALUE); break;
@@ -166,10 +166,10 @@ static void tangent_layer(net *n, layer *l, const float *x, const float *v)
     case NET_DENSE:
     case NET_CONV:
         contract(&l->forward, v + l->weights, l->spec.no_bias ? NULL : v + l->biases,
-                 l->in->field[VALUE], l->out->field[TANGENT], 0, n->scratch);
+                 l->in->field[VALUE], l->out->field[TANGENT], 0);
         if (l->in != &n->maps[0]) /* the input has no tangent */
             contract(&l->forward, x + l->weights, NULL, l->in->field[TANGENT],
-                     l->out->field[TANGENT], 1, n->scratch);
+                     l->out->field[TANGENT], 1);
         break;
     case NET_NORM: net_norm_tangent(n, l, x, v); break;
     case NET_ADD: add_maps(l->in, l->other, l->out, TANGENT); break;
@@ -183,7 +183,7 @@ static void pull_back(net *n, layer *l, const float *w, int from, int field)
 {
     if (l->in == &n->maps[0]) return;
     for (int i = 0; i < l->n_backward; i++)
-        contract(&l->backward[i], w, NULL, l->out->field[from], l->in->field[field], 1, n->scratch);
+        contract(&l->backward[i], w, NULL, l->out->field[from], l->in->field[field], 1);
 }
 
 /* in's slopes from out's; g (unless NULL) gets a normalisation's own. */

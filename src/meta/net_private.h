@@ -42,7 +42,6 @@ struct net {
     double multiply_adds;
     float *live;     /* [widest row] 1 where a column of the batch is used, 0 in the padding */
     uint8_t *labels; /* [padded] of the batch */
-    float *scratch;  /* packed weights */
     bool tangents_clear;
 };
 
