@@ -124,10 +124,12 @@ static void unpool(const map *in, const map *out, int field)
 
 static void add_bias_gradient(const map *m, int field, float *g)
 {
-    FOR_EACH_ROW(m) {
-        const float *d = map_row(m, field, c, y);
+    for (int c = 0; c < m->channels; c++) {
         lanes sum = lanes_set(0);
-        for (int i = 0; i < m->inside; i += LANES) sum += *(const lanes_any *)(d + i);
+        for (int y = 0; y < m->height; y++) {
+            const float *d = map_row(m, field, c, y);
+            for (int i = 0; i < m->inside; i += LANES) sum += *(const lanes_any *)(d + i);
+        }
         g[c] += (float)lanes_sum(sum);
     }
 }
