@@ -297,8 +297,20 @@ static opt_status check_blobs(const st_file *file, const opt_blob *blobs, int n,
     return OPT_OK;
 }
 
-opt_status opt_load(optimizer *opt, const char *path, const opt_blob *blobs, int n_blobs,
-                    opt_error *error)
+opt_status opt_read_blobs(const char *path, const opt_blob *blobs, int n_blobs, opt_error *error)
+{
+    st_file *file;
+    opt_status status = open_checkpoint(path, &file, error);
+    if (!status) status = check_blobs(file, blobs, n_blobs, error);
+    for (int i = 0; i < n_blobs && !status; i++) {
+        const st_tensor *t = find_blob(file, &blobs[i]);
+        if (t && t->bytes) memcpy(blobs[i].data, t->data, t->bytes);
+    }
+    st_close(file);
+    return status;
+}
+
+opt_status opt_load(optimizer *opt, const char *path, opt_error *error)
 {
     st_file *file;
     uint64_t steps = 0;
@@ -310,13 +322,8 @@ opt_status opt_load(optimizer *opt, const char *path, const opt_blob *blobs, int
         status = check_text(file, "identity", opt->rule->identity(opt), "model", error);
     if (!status) status = read_steps(file, &steps, error);
     if (!status) status = check_tensors(&l, error);
-    if (!status) status = check_blobs(file, blobs, n_blobs, error);
     if (!status) status = visit_all(opt, take_piece, &l, error);
     if (!status) {
-        for (int i = 0; i < n_blobs; i++) {
-            const st_tensor *t = find_blob(file, &blobs[i]);
-            if (t && t->bytes) memcpy(blobs[i].data, t->data, t->bytes);
-        }
         opt->steps = steps;
         if (opt->rule->loaded) opt->rule->loaded(opt);
         status = check_device(opt, path, error);

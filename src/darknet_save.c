@@ -255,11 +255,11 @@ int resume_from(network *net, const char *weights)
     *net->seen = read_number(&notes[NOTE_SEEN], sidecar);
     blob_list blobs = list_all(net);
     pull_blobs(&blobs); /* those that the file does not hold stay */
-    if (opt_load(net->hook->opt, sidecar, blobs.items, blobs.n, &error))
+    if (opt_read_blobs(sidecar, blobs.items, blobs.n, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
-    opt_true_params(net->hook->opt); /* as they are in the sidecar */
-    push_blobs(&blobs);
-    opt_attended_params(net->hook->opt);
+    push_blobs(&blobs); /* parameters are among them, which have to be there when the state is read */
+    if (opt_load(net->hook->opt, sidecar, &error))
+        hook_die("%s; -clear starts afresh from the weights alone", error.message);
     free_blobs(&blobs);
     adopt_seed(net, read_number(&notes[NOTE_SEED], sidecar));
     free(sidecar);

@@ -35,17 +35,19 @@ static void average_attended(network **nets, int n)
 {
     const tensor_table *table = &nets[0]->hook->table;
     for (int t = 0; t < table->n; t++) {
-        const size_t size = table->tensors[t].n;
-        double *sum = hook_alloc(size, sizeof(*sum));
-        float *attended = hook_alloc(size, sizeof(*attended));
-        int found = 0;
+        const ptrdiff_t size = (ptrdiff_t)table->tensors[t].n;
+        if (table->tensors[t].lr_scale == 0) continue;
+        double *sum = hook_alloc((size_t)size, sizeof(*sum));
+        float *attended = hook_alloc((size_t)size, sizeof(*attended));
         for (int k = 0; k < n; k++) {
             device_use(nets[k]);
-            found = opt_get_attended(nets[k]->hook->opt, t, attended);
-            for (size_t j = 0; found && j < size; j++) sum[j] += (double)attended[j];
+            opt_get_attended(nets[k]->hook->opt, t, attended);
+#pragma omp parallel for schedule(static) if (size > 1 << 14)
+            for (ptrdiff_t j = 0; j < size; j++) sum[j] += (double)attended[j];
         }
-        for (size_t j = 0; j < size; j++) attended[j] = (float)(sum[j] / n);
-        for (int k = 0; found && k < n; k++) {
+#pragma omp parallel for schedule(static) if (size > 1 << 14)
+        for (ptrdiff_t j = 0; j < size; j++) attended[j] = (float)(sum[j] / n);
+        for (int k = 0; k < n; k++) {
             device_use(nets[k]);
             opt_set_attended(nets[k]->hook->opt, t, attended);
         }

@@ -45,7 +45,7 @@ void hrnn_cuda_start(hrnn_state *state, float log_lr);
 /* hrnn_prepare there: what rounding leaves must be what it leaves after a step. */
 void hrnn_cuda_prepare(hrnn_state *state);
 void hrnn_cuda_step(hrnn_state *state, float rate_ratio, opt_step_report *report);
-void hrnn_cuda_swap(hrnn_state *state); /* θ and φ change places */
+void hrnn_cuda_swap(hrnn_state *state); /* θ for φ in param, or back */
 /* hrnn_cuda.c's, before a launch. */
 void hrnn_cuda_send(hrnn_state *state);
 #else

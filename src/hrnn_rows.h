@@ -2,9 +2,9 @@
  *
  * Full: floats. Compact: 16 bits a number, but for η, which stays a float:
  *     h             a whole number of units, 1/32766 of the largest |h| that the model can reach
- *     a_s, φ − θ    a sign, 7 bits of exponent, 8 of mantissa: 0 and 2^-67 to 2^61
- *     m_s           7 bits of exponent, 9 of mantissa: 0 and 2^-40 to 2^88
- * What is beyond takes the nearest of these. A step rounds up or down at random, by how near either is:
+ *     a_s, φ − θ    a sign, 7 bits of exponent, 8 of mantissa: 0 and from just above 2^-67 to 2^61
+ *     m_s           7 bits of exponent, 9 of mantissa: 0 and from just above 2^-40 to 2^88
+ * What is smaller becomes 0, what is larger the largest. A step rounds up or down at random, by how near either is:
  * to the nearest, an average that moves by less than half a unit a step would never move. The random
  * numbers are a function of the step, the tensor and the parameter, so the same seed gives the same
  * bits; all that is asked of them is that they are not biased. */
@@ -35,7 +35,7 @@ HRNN_ANYWHERE size_t row_width(int compact, int row)
 /* The key of a tensor in the steps-th step. */
 HRNN_ANYWHERE uint32_t rounding_key(uint64_t steps, int tensor)
 {
-    return (uint32_t)((steps * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)tensor * 0x9E3779B1u;
+    return (uint32_t)((steps * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)tensor * 0x85EBCA6Bu;
 }
 
 /* The rows that are small floats: bits that are cut off the mantissa, the exponent that 0 stands for,
@@ -66,6 +66,7 @@ LANES_FN lanes widen(const row_format *format, int row, lanes_int bits)
 LANES_FN lanes_int narrow(const row_format *format, int row, lanes x, lanes_int random)
 {
     if (row < ROW_AVERAGE) { /* 1.5·2^23 leaves the nearest whole number in the low bits */
+        x = lanes_clamp(x, -32766 * format->hidden_unit, 32766 * format->hidden_unit);
         const lanes shift = lanes_from_int(random) * (1 / 65536.0f) - 0.49999f;
         return lanes_bits((x * (1 / format->hidden_unit) + shift) + 12582912.0f);
     }

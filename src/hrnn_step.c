@@ -208,7 +208,7 @@ static void apply_compact(const row_format *format, float step, float look, void
         update_compact_entry(step, look, &ahead[j], &param[j], &grad[j]);
     pack_row(format, ROW_OTHER, ahead, other);
     unpack_row(format, ROW_OTHER, other, ahead);
-    for (size_t j = 0; j < n; j++) param[j] += ahead[j];
+    for (size_t j = 0; j < n; j++) attend_entry(ahead[j], &param[j]);
 }
 
 /* Step 8, and Σθ² for the context. */

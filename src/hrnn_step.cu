@@ -176,7 +176,7 @@ static __device__ void apply_attended(const hrnn_state *state, const hrnn_tensor
     }
     update_compact_entry(step, look, &other, param, grad);
     set_number(state, tensor, at, ROW_OTHER, other);
-    *param += get_number(state, tensor, at, ROW_OTHER);
+    attend_entry(get_number(state, tensor, at, ROW_OTHER), param);
 }
 
 static __device__ void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_ratio)

@@ -107,13 +107,21 @@ LANES_FN void update_attended_entry(float step, float look, float *theta, float 
 }
 
 /* The same of a compact block: param holds θ, ahead e^η̂·q, which becomes φ_new − θ_new. What param
- * becomes is θ_new: the difference is to be rounded before it is added. */
+ * becomes is θ_new: the difference is to be rounded before attend_entry adds it. */
 LANES_FN void update_compact_entry(float step, float look, float *ahead, float *param, float *grad)
 {
     const float moved = step * *grad;
     *ahead = moved - look * *ahead;
     *param -= moved;
     *grad = 0;
+}
+
+/* From θ to φ. The θ that is found from φ again is a neighbour of this one, at most, and leads to the same
+ * φ for good. */
+LANES_FN void attend_entry(float ahead, float *param)
+{
+    const float attended = *param + ahead, found = attended - ahead;
+    *param = found + ahead;
 }
 
 #endif

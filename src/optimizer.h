@@ -93,7 +93,8 @@ void opt_true_params(optimizer *opt);
 void opt_attended_params(optimizer *opt);
 
 int opt_has_attention(const optimizer *opt); /* whether θ and φ may differ */
-/* φ of tensor k, [n]; 0 without attention (returns 0). Set while param holds θ. */
+/* φ of tensor k, [n]; nothing without attention (returns 0). To be set while param holds θ; a compact
+ * state rounds φ − θ to 9 bits. */
 int opt_get_attended(const optimizer *opt, int k, float *attended);
 int opt_set_attended(optimizer *opt, int k, const float *attended);
 
@@ -115,7 +116,7 @@ typedef struct {
 } opt_note;
 typedef struct {
     const char *name; /* stored as a tensor "host/<name>" of type U8 */
-    void *data;       /* read by opt_save; filled by opt_load */
+    void *data;       /* read by opt_save; filled by opt_read_blobs */
     size_t bytes;
 } opt_blob;
 
@@ -131,12 +132,15 @@ opt_status opt_save(const optimizer *opt, const char *file, const opt_note *note
  * Checks the checksum of the whole file. */
 opt_status opt_read_notes(const char *file, opt_note *notes, int n_notes, opt_error *error);
 
-/* Restores state, steps and blobs. opt must have been created with the same rule, model and tensors
- * (names and sizes are checked), its params holding θ. A blob that the file does not hold is left as it
- * is; one of another size is OPT_MISMATCH. On any failure nothing has changed, unless the GPU failed
- * (OPT_IO). */
-opt_status opt_load(optimizer *opt, const char *file, const opt_blob *blobs, int n_blobs,
-                    opt_error *error);
+/* Fills the blobs. One that the file does not hold is left as it is; one of another size is
+ * OPT_MISMATCH. On any failure nothing has changed. */
+opt_status opt_read_blobs(const char *file, const opt_blob *blobs, int n_blobs, opt_error *error);
+
+/* Restores state and steps. opt must have been created with the same rule, model and tensors (names and
+ * sizes are checked), and its params must hold θ as it was saved: a compact state with attention keeps
+ * what is attended to as a distance from there. Without attention only the steps that follow read them.
+ * On any failure nothing has changed, unless the GPU failed (OPT_IO). */
+opt_status opt_load(optimizer *opt, const char *file, opt_error *error);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
 /* The hierarchical RNN as a rule: its state's allocation, start and fields. The step is
  * hrnn_step.c's, the mathematics hrnn_cell.h's. */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +168,7 @@ static void start(hrnn_state *state, float log_lr)
 void opt_set_model(optimizer *opt, const hrnn_model *model)
 {
     hrnn_state *state = opt->state;
+    assert(!state->format.compact); /* whose units are of the model that it was made with */
     hrnn_cuda_edit(state);
     state->model = *model;
     identify(state);

@@ -21,10 +21,12 @@ layers() {
 make_images 6 24
 echo save_every=1 >>train.data
 
-# train RULE FOLDER [WEIGHTS]: in the foreground of its caller. compact: hrnn with a compact state.
+# train RULE FOLDER [WEIGHTS]: in the foreground of its caller. compact: hrnn with
+# a compact state and a model that has attention.
 train() {
     local options=("optimizer=$1")
-    [ "$1" != compact ] || options=(optimizer=hrnn optimizer_state=compact)
+    [ "$1" != compact ] || options=(optimizer=hrnn optimizer_state=compact
+        optimizer_weights="$root/weights/hrnn-2017.safetensors")
     mkdir -p "$2"
     { net "${options[@]}" "optimizer_log=$2/log.csv" | sed 's/^max_batches=.*/max_batches=80/'; layers; } \
         >"$2/net.cfg"

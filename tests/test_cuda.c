@@ -370,7 +370,7 @@ static void save(const network *net, const char *name)
 static void load(network *net, const char *name)
 {
     opt_error error = {0};
-    if (opt_load(net->opt, scratch_path(name), NULL, 0, &error)) fail_msg("%s", error.message);
+    if (opt_load(net->opt, scratch_path(name), &error)) fail_msg("%s", error.message);
 }
 
 static void expect_same_file(const char *name, const char *other)
@@ -456,7 +456,7 @@ static void test_failure(void **state)
         assert_int_equal(opt_save(net.opt, scratch_path("state"), NULL, 0, NULL, 0, &error), OPT_IO);
         if (!strstr(error.message, "device cuda has failed: "))
             fail_msg("\"%s\" does not say that the device failed", error.message);
-        assert_int_equal(opt_load(net.opt, scratch_path("good"), NULL, 0, &error), OPT_IO);
+        assert_int_equal(opt_load(net.opt, scratch_path("good"), &error), OPT_IO);
         expect_same_file("good", "state");
         emulation_reset();
         free_network(&net);
