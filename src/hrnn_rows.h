@@ -4,10 +4,10 @@
  *     h             a whole number of units, 1/32766 of the largest |h| that the model can reach
  *     a_s, φ − θ    a sign, 7 bits of exponent, 8 of mantissa: 0 and from just above 2^-67 to 2^61
  *     m_s           7 bits of exponent, 9 of mantissa: 0 and from just above 2^-40 to 2^88
- * What is smaller becomes 0, what is larger the largest. A step rounds up or down at random, by how near either is:
- * to the nearest, an average that moves by less than half a unit a step would never move. The random
- * numbers are a function of the step, the tensor and the parameter, so the same seed gives the same
- * bits; all that is asked of them is that they are not biased. */
+ * What is smaller becomes 0, what is larger the largest. A step rounds up or down at random, by how
+ * near either is: to the nearest, an average that moves by less than half a unit a step would never
+ * move. The random numbers are a function of the step, the tensor and the parameter, so the same seed
+ * gives the same bits; all that is asked of them is that they are not biased. */
 #ifndef HRNN_ROWS_H
 #define HRNN_ROWS_H
 

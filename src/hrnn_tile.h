@@ -116,8 +116,8 @@ LANES_FN void update_compact_entry(float step, float look, float *ahead, float *
     *grad = 0;
 }
 
-/* From θ to φ. The θ that is found from φ again is a neighbour of this one, at most, and leads to the same
- * φ for good. */
+/* From θ to φ. The θ that is found from φ again is a neighbour of this one, at most, and leads to the
+ * same φ for good. */
 LANES_FN void attend_entry(float ahead, float *param)
 {
     const float attended = *param + ahead, found = attended - ahead;

@@ -329,8 +329,8 @@ static void read_attended(const hrnn_state *state, const rule_field *field,
     }
 }
 
-/* Takes the attended parameters as what is swapped in by `loaded`: param then holds θ. Those that came
- * from a compact state are found there again: the nearest difference is the one that they were made by. */
+/* Takes the attended parameters as what is swapped in by `loaded`; param holds θ. Those that came from a
+ * compact state are found there again: the nearest difference leads to the same φ and θ. */
 static void write_attended(hrnn_state *state, const rule_field *field, const hrnn_tensor *tensor,
                            size_t first, size_t count, const float *in)
 {

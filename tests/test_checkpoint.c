@@ -459,7 +459,8 @@ static void test_disk_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resume),    cmocka_unit_test(test_save_at_attended_params), cmocka_unit_test(test_compact_and_back),
+        cmocka_unit_test(test_resume),    cmocka_unit_test(test_save_at_attended_params),
+        cmocka_unit_test(test_compact_and_back),
         cmocka_unit_test(test_notes),     cmocka_unit_test(test_mismatch),
         cmocka_unit_test(test_damage),    cmocka_unit_test(test_bad_metadata),
         cmocka_unit_test(test_disk_full),

@@ -148,7 +148,7 @@ phase_step() {
     for rule in sgd adam hrnn; do
         make_net imagenet-resnet50-v2 $rule 2 1000 "optimizer_log=$out/step-$rule.csv" \
             max_batches=$((10 * time_steps)) >"$out/run.cfg"
-        run_short $rule || { say "    $rule: $(tail -n 1 "$out/step-$rule.log" 2>/dev/null)"; continue; }
+        run_short $rule || { say "    $rule: failed, or took over 90 s: $(tail -n 1 "$out/step-$rule.log" 2>/dev/null)"; continue; }
         read -r bytes parameters < <(
             sed -n 's/^Optimizer: .*, \([0-9]*\) bytes of state, \([0-9]*\) param.*/\1 \2/p' "$out/step-$rule.log")
         ms=$(cut -d, -f7 "$out/step-$rule.csv" | tail -n +3 | sort -g |
