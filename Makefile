@@ -286,7 +286,7 @@ $(models): $(BUILD)/%: weights/%
     $(BUILD)/obj/tests/cuda-on-gpu.o)
 
 # --- Checks ---
-test check: all $(unit_tests:%=$(BUILD)/tests/%) $(BUILD)/tests/metatrain-mpi $(cuda_tests)
+test check: all stock $(unit_tests:%=$(BUILD)/tests/%) $(BUILD)/tests/metatrain-mpi $(cuda_tests)
 	@BUILD='$(BUILD)' HOST='$(HOST_DIR)' tests/run.sh
 
 # Small networks; the tests test_host_* have the kinds of layers that these lack, `make test` all cfgs.

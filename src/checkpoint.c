@@ -1,6 +1,6 @@
 /* The state of an optimizer as a safetensors file (a sidecar "<weights>.optimizer"):
  *
- *     metadata  format = opt-state-1, rule, steps, identity (where the rule has one),
+ *     metadata  format = opt-state-1, rule (none: no optimizer), steps, identity (where the rule has one),
  *               "host.<key>" = the caller's notes, checksum (of the whole file)
  *     tensors   "network/<field>" F32 [width], "<tensor>/<field>" F32 [n, width] for each parameter
  * or [width] for the tensor, for each tensor that is not frozen; "host/<name>" U8 [bytes]
@@ -61,6 +61,7 @@ static opt_status visit_all(const optimizer *opt, visit_piece *visitor, void *co
                             opt_error *error)
 {
     opt_status status = OPT_OK;
+    if (!opt) return OPT_OK;
     char *name = name_buffer(opt);
     if (!name) return opt_fail(error, OPT_NO_MEMORY, "no memory for the names of a state");
     for (const rule_field *f = opt->fields; f->name && !status; f++)
@@ -104,7 +105,7 @@ static opt_status write_piece(const piece *p, void *context, opt_error *error)
 
 static opt_status check_device(const optimizer *opt, const char *file, opt_error *error)
 {
-    const char *failure = device_failure(opt->cuda);
+    const char *failure = opt ? device_failure(opt->cuda) : NULL;
     return failure ? opt_fail(error, OPT_IO, "%s: device cuda has failed: %s", file, failure)
                    : OPT_OK;
 }
@@ -133,11 +134,11 @@ opt_status opt_save(const optimizer *opt, const char *file, const opt_note *note
         goto done;
     }
     char steps[24];
-    snprintf(steps, sizeof(steps), "%" PRIu64, opt->steps);
+    snprintf(steps, sizeof(steps), "%" PRIu64, opt ? opt->steps : 0);
     st_writer_metadata(s.writer, "format", format);
-    st_writer_metadata(s.writer, "rule", opt->rule->name);
+    st_writer_metadata(s.writer, "rule", opt ? opt->rule->name : "none");
     st_writer_metadata(s.writer, "steps", steps);
-    if (opt->rule->identity) st_writer_metadata(s.writer, "identity", opt->rule->identity(opt));
+    if (opt && opt->rule->identity) st_writer_metadata(s.writer, "identity", opt->rule->identity(opt));
     status = visit_all(opt, declare_piece, &s, error);
     declare_host(s.writer, notes, n_notes, blobs, n_blobs);
     if (!status) status = st_writer_begin(s.writer, file, 1, error);

@@ -124,8 +124,9 @@ static void describe(network *net, const char *weights, int clear)
     else
         printf("Starting from %s with a fresh optimizer%s\n", weights,
                clear ? " (-clear)" : ": it has no sidecar");
-    if (!hook->resumed && has_layer(net, BATCHNORM))
-        printf("The biases of [batchnorm] layers are not in a weights file: they start at 0\n");
+    if (!hook->resumed && has_layer(net, BATCHNORM) && !hook->biases_known)
+        printf("The biases of [batchnorm] layers are not in a weights file: without its sidecar they "
+               "start at 0\n");
 }
 
 void begin_optimizer(network *net, const char *weights, int clear)
@@ -188,6 +189,7 @@ int hook_update(network *net)
 {
     struct darknet_hook *hook = net->hook;
     opt_step_report report;
+    if (hook) hook->has_statistics = 0;
     if (!hook || !hook->settings.rule) return 0;
     device_use(net);
     hook_make_optimizer(net);
@@ -206,38 +208,6 @@ int hook_update(network *net)
     return 1;
 }
 
-/* --- measuring --- */
-
-void hook_begin_measuring(network *net)
-{
-    struct darknet_hook *hook = net->hook;
-    device_use(net);
-    if (hook->opt) opt_true_params(hook->opt);
-    hook->states = list_recurrent_states(net);
-    pull_blobs(&hook->states);
-    hook->kept_states = hook_alloc((size_t)hook->states.n + 1, sizeof(*hook->kept_states));
-    for (int i = 0; i < hook->states.n; i++) {
-        const opt_blob *state = &hook->states.items[i];
-        hook->kept_states[i] = hook_alloc(state->bytes, 1);
-        memcpy(hook->kept_states[i], state->data, state->bytes);
-    }
-}
-
-void hook_end_measuring(network *net)
-{
-    struct darknet_hook *hook = net->hook;
-    for (int i = 0; i < hook->states.n; i++) {
-        memcpy(hook->states.items[i].data, hook->kept_states[i], hook->states.items[i].bytes);
-        free(hook->kept_states[i]);
-    }
-    free(hook->kept_states);
-    hook->kept_states = NULL;
-    device_use(net);
-    push_blobs(&hook->states);
-    free_blobs(&hook->states);
-    if (hook->opt) opt_attended_params(hook->opt);
-}
-
 void hook_free(network *net)
 {
     struct darknet_hook *hook = net->hook;
@@ -247,6 +217,7 @@ void hook_free(network *net)
     opt_free(hook->opt);
     free_tensors(&hook->table);
     free_blobs(&hook->kept);
+    free_snapshot(&hook->statistics);
     free((char *)hook->settings.model);
     free(hook->optimizer.value);
     free(hook->model.value);

@@ -37,10 +37,25 @@ void hook_keep(network *net, const char *name, void *data, size_t bytes);
  * an update on a GPU waits until it is done, so that these are the times of the work itself. */
 void hook_log(network *net, float loss, float average, double seconds);
 
-/* Around forward passes on images that are not trained on: the network holds the true parameters; its
- * recurrent states may be changed. Afterwards both are again what they were, to the bit. */
+/* Around forward passes on images that are not trained on: the network holds the true parameters, and
+ * the statistics that were taken of them, if any were; its recurrent states may be changed. Afterwards all
+ * are again what they were, to the bit. */
 void hook_begin_measuring(network *net);
 void hook_end_measuring(network *net);
+
+/* Statistics of batch normalisation taken anew (Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm",
+ * section 3): what the rolling ones would be, had the network been as it is for a while.
+ * Between the two calls the network holds the true parameters, and each forward pass without net->train
+ * normalises with its own statistics and enters them into the rolling ones (then ++net->rolling.batches).
+ * Afterwards all is again what it was, to the bit. keep: what was taken is shown in place of the rolling
+ * statistics by hook_begin_measuring and hook_save, until the next update. */
+void hook_begin_statistics(network *net);
+void hook_end_statistics(network *net, int keep);
+int hook_has_statistics(const network *net);
+/* How far what was taken is from the rolling statistics: a table, one row a layer, on stdout. */
+void hook_print_statistics(const network *net);
+/* Index of the last layer with batch normalisation, -1: there is none. */
+int hook_last_normalised(const network *net);
 
 /* After hook_start_training: opens a table of measurements and drops the rows of batches that the
  * weights have not seen, as optimizer_log= does. Returns the batch of the last row kept, -1: none. */
@@ -70,8 +85,11 @@ int hook_update(network *net);
  * into place; weights renamed into place. A kill between the two renames is completed by the
  * next hook_start_training. A save without an optimizer removes the sidecar of the file it replaced.
  *
+ * Statistics that were taken anew are written in place of the rolling ones, which the sidecar keeps.
+ *
  * [batchnorm]: the format has no place for its biases, so they are folded into the rolling means
- * that are written, with which any Darknet computes the same output; the sidecar keeps the originals. */
+ * that are written, with which any Darknet computes the same output; the sidecar keeps the originals.
+ * Where there would be none (no optimizer, cutoff < net->n), it is written for them alone. */
 void hook_save(network *net, const char *filename,
                int (*write)(network *net, FILE *stream, int cutoff), int cutoff);
 
@@ -83,7 +101,8 @@ void hook_read_header(void *to, size_t bytes, FILE *stream);
 void hook_read_layer(int index, LAYER_TYPE type); /* what the next hook_read_floats belong to */
 void hook_read_floats(float *to, int n, const char *tensor, FILE *stream);
 /* whole: all layers were read, so that data left over do not belong to this network: a warning, and
- * hook_start_training refuses. */
+ * hook_start_training refuses. Biases of [batchnorm] come from the sidecar of this very file, if there is
+ * one, and are taken out of the rolling means again. */
 void hook_close_weights(network *net, FILE *stream, int whole);
 
 /* Networks of one cfg, whose parameters and running statistics all become the mean over the networks,

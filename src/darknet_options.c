@@ -70,6 +70,8 @@ static const struct numeric {
     {"max_ratio", 0, 1e-2, 1e2, "a number from 0.01 to 100"},
     {"min_ratio", 0, 1e-2, 1e2, "a number from 0.01 to 100"},
     {"clip", 0, 0, 1e30, "a number from 0"},
+    {"precise_bn", 1, 0, 1 << 20, "a whole number of batches, 0: off"},
+    {"rolling_share", 0, 1e-6, 1, "a number from 0.000001 to 1"},
     {"learning_rate", 0, -1e30, 1e30, "a number"},
     {"momentum", 0, -1e30, 1e30, "a number"},
     {"decay", 0, -1e30, 1e30, "a number"},

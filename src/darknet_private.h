@@ -23,6 +23,12 @@ typedef struct {
     int n;
 } blob_list;
 
+/* What arrays of the network held. */
+typedef struct {
+    blob_list list;
+    char **copies; /* [list.n] */
+} snapshot;
+
 /* The names are the table's own; param and grad are where the network computes. */
 typedef struct {
     opt_tensor *tensors;
@@ -49,8 +55,11 @@ struct darknet_hook {
     size_t surplus_bytes; /* of the file that was loaded last */
     run_table log, valid_log;
     double update_seconds; /* that the optimizer has taken since the last row of the log */
-    blob_list states;      /* while measuring: the network's recurrent states, */
-    char **kept_states;    /* and copies of what they held */
+    snapshot states;       /* recurrent ones, while measuring or taking statistics */
+    snapshot statistics;   /* while they are taken: the training's; then: what was taken */
+    int has_statistics;    /* the latter are those of the parameters as they are */
+    rolling_statistics rolling; /* of the network, while statistics are taken */
+    int biases_known;      /* those of [batchnorm], with the weights that were loaded last */
     int bad_updates; /* consecutive updates with non-finite gradients */
 };
 
@@ -92,11 +101,15 @@ void zero_array(const network *net, float *array, size_t n); /* one that the net
 tensor_table list_tensors(network *net);
 void free_tensors(tensor_table *table);
 const char *layer_name(LAYER_TYPE type);
-/* What a .weights file does not give back exactly: the states of recurrent layers, what [batchnorm]
- * layers really hold, everything from the first layer on with dontload, dontsave, numload,
- * dontloadscales or flipped, and gradients of an update that is under way. The arrays are the network's;
- * free with free_blobs. */
+/* What a .weights file does not give back exactly: the states of recurrent layers, rolling statistics
+ * and how many batches they hold, what [batchnorm] layers really hold, everything from the first layer
+ * on with dontload, dontsave, numload, dontloadscales or flipped, and gradients of an update that is under
+ * way. The arrays are the network's; free with free_blobs. */
 blob_list list_beside_weights(network *net, const tensor_table *table);
+/* The rolling statistics of all layers. */
+blob_list list_statistics(network *net);
+/* The biases of the [batchnorm] layers among the first `layers`. */
+blob_list list_batchnorm_biases(network *net, int layers);
 /* The states of recurrent layers alone. */
 blob_list list_recurrent_states(network *net);
 /* Everything that a network has learned: parameters, and the running statistics of batch
@@ -108,10 +121,19 @@ twin twin_of(const blob_list *list, int i); /* the data of blob i */
 void pull_blobs(const blob_list *list);
 void push_blobs(const blob_list *list);
 void free_blobs(blob_list *list);
+snapshot take_snapshot(blob_list list); /* comes to own list */
+void swap_snapshot(snapshot *s);        /* between the network's arrays and the copies */
+void free_snapshot(snapshot *s);
 int has_layer(const network *net, LAYER_TYPE type);
 /* Puts into the [batchnorm] layers what a reader without biases needs for the same output (to = 1),
  * keeping the originals in *kept, and back again (to = 0), which frees *kept. */
 void fold_batchnorm(network *net, float **kept, int to);
+/* Takes the biases of the first `layers` out of the means that were folded. */
+void unfold_batchnorm(network *net, int layers);
+
+/* --- darknet_statistics.c --- */
+void show_statistics(network *net); /* what was taken and is up to date; nothing without */
+void hide_statistics(network *net);
 
 /* --- darknet_save.c --- */
 

@@ -17,9 +17,9 @@ char *sidecar_path(const char *weights)
     return path;
 }
 
-enum { NOTE_SEED, NOTE_SEEN, NOTE_BATCH, NOTE_DIGEST, NOTE_BYTES, NOTES };
+enum { NOTE_SEED, NOTE_SEEN, NOTE_BATCH, NOTE_DIGEST, NOTE_BYTES, NOTE_LAYERS, NOTES };
 static const char *const note_keys[NOTES] = {"seed", "seen", "images_per_update", "weights_digest",
-                                             "weights_bytes"};
+                                             "weights_bytes", "biases_of_layers"};
 
 static void name_notes(opt_note *notes)
 {
@@ -43,27 +43,66 @@ static blob_list list_all(network *net)
     return list;
 }
 
-static opt_status save_sidecar(network *net, const char *weights, const char *pending,
-                               opt_error *error)
+static opt_status name_weights(opt_note *notes, const char *pending, opt_error *error)
 {
-    opt_note notes[NOTES];
     uint64_t bytes;
     name_notes(notes);
-    opt_status status = file_digest(pending, notes[NOTE_DIGEST].value, &bytes, error);
+    const opt_status status = file_digest(pending, notes[NOTE_DIGEST].value, &bytes, error);
+    if (!status) write_number(&notes[NOTE_BYTES], bytes);
+    return status;
+}
+
+static opt_status save_optimizer(network *net, const char *sidecar, const char *pending,
+                                 opt_error *error)
+{
+    opt_note notes[NOTES];
+    opt_status status = name_weights(notes, pending, error);
     if (status) return status;
-    write_number(&notes[NOTE_BYTES], bytes);
     write_number(&notes[NOTE_SEED], net->seed);
     write_number(&notes[NOTE_SEEN], *net->seen);
     write_number(&notes[NOTE_BATCH], (uint64_t)net->batch * (uint64_t)net->subdivisions);
     blob_list blobs = list_all(net);
-    char *path = sidecar_path(weights);
     /* The arrays beside the weights must hold true parameters, as the weights file does. */
     opt_true_params(net->hook->opt);
     pull_blobs(&blobs);
-    status = opt_save(net->hook->opt, path, notes, NOTES, blobs.items, blobs.n, error);
+    status = opt_save(net->hook->opt, sidecar, notes, NOTES, blobs.items, blobs.n, error);
     opt_attended_params(net->hook->opt);
-    free(path);
     free_blobs(&blobs);
+    return status;
+}
+
+/* What the weights file has no place for, of a network without an optimizer or of its first layers. */
+static opt_status save_biases(const char *sidecar, const char *pending, const blob_list *biases,
+                              int layers, opt_error *error)
+{
+    opt_note notes[NOTES];
+    const opt_status status = name_weights(notes, pending, error);
+    write_number(&notes[NOTE_LAYERS], (uint64_t)layers);
+    return status ? status : opt_save(NULL, sidecar, notes, NOTES, biases->items, biases->n, error);
+}
+
+static int any_nonzero(const blob_list *list)
+{
+    for (int i = 0; i < list->n; i++) {
+        const float *values = list->items[i].data;
+        for (size_t k = 0; k < list->items[i].bytes / sizeof(*values); k++)
+            if (values[k] != 0) return 1;
+    }
+    return 0;
+}
+
+static opt_status save_sidecar(network *net, const char *weights, const char *pending, int layers,
+                               opt_error *error)
+{
+    opt_status status = OPT_OK;
+    char *path = sidecar_path(weights);
+    blob_list biases = list_batchnorm_biases(net, layers);
+    pull_blobs(&biases);
+    if (net->hook->opt && layers == net->n) status = save_optimizer(net, path, pending, error);
+    else if (any_nonzero(&biases)) status = save_biases(path, pending, &biases, layers, error);
+    else unlink(path);
+    free_blobs(&biases);
+    free(path);
     return status;
 }
 
@@ -75,16 +114,14 @@ static opt_status write_weights_file(network *net, atomic_file *file, const char
     float *kept = NULL;
     opt_status status = atomic_open(file, filename, error);
     if (status) return status;
-    if (net->hook->opt) {
-        opt_true_params(net->hook->opt);
-        fold_batchnorm(net, &kept, 1);
-    }
+    if (net->hook->opt) opt_true_params(net->hook->opt);
+    show_statistics(net);
+    fold_batchnorm(net, &kept, 1);
     if (!write(net, file->stream, cutoff))
         status = opt_fail(error, OPT_IO, "%s: cannot write it (%s)", filename, strerror(errno));
-    if (net->hook->opt) {
-        fold_batchnorm(net, &kept, 0);
-        opt_attended_params(net->hook->opt);
-    }
+    fold_batchnorm(net, &kept, 0);
+    hide_statistics(net);
+    if (net->hook->opt) opt_attended_params(net->hook->opt);
     return status ? status : atomic_sync(file, error);
 }
 
@@ -93,20 +130,14 @@ void hook_save(network *net, const char *filename,
 {
     atomic_file file = {0};
     opt_error error;
-    int whole = cutoff >= net->n;
     device_use(net);
     opt_status status = write_weights_file(net, &file, filename, write, cutoff, &error);
-    if (!status && net->hook->opt && whole)
-        status = save_sidecar(net, filename, file.pending, &error);
+    if (!status)
+        status = save_sidecar(net, filename, file.pending, cutoff < net->n ? cutoff : net->n, &error);
     if (!status) status = atomic_commit(&file, &error);
     if (status) {
         atomic_abandon(&file);
         hook_die("%s; what was saved before is untouched", error.message);
-    }
-    if (!(net->hook->opt && whole)) {
-        char *path = sidecar_path(filename);
-        unlink(path);
-        free(path);
     }
 }
 
@@ -114,6 +145,7 @@ void hook_save(network *net, const char *filename,
 
 static struct {
     char *name;
+    int first; /* layer; -1: none */
     int layer; /* that is being read; -1: the header */
     LAYER_TYPE type;
     int first_absent; /* -1: none */
@@ -130,7 +162,7 @@ FILE *hook_open_weights(const char *filename)
         hook_die("%s: expected a weights file, found something that is not a file", filename);
     free(reading.name);
     reading.name = hook_copy(filename);
-    reading.layer = reading.first_absent = -1;
+    reading.first = reading.layer = reading.first_absent = -1;
     reading.started = 0;
     return stream;
 }
@@ -144,6 +176,7 @@ void hook_read_header(void *to, size_t bytes, FILE *stream)
 
 void hook_read_layer(int index, LAYER_TYPE type)
 {
+    if (reading.first < 0) reading.first = index;
     reading.layer = index;
     reading.type = type;
     reading.started = 0;
@@ -171,6 +204,35 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream)
     free(values);
 }
 
+static int holds(const char *path, const opt_note *notes);
+
+/* Fills biases from the sidecar of these weights; 0: there is none that belongs to them, or it holds
+ * something else. What is wrong with it is for hook_start_training to say. */
+static int read_biases(const char *weights, const blob_list *biases)
+{
+    opt_note notes[NOTES];
+    opt_error error;
+    char *sidecar = sidecar_path(weights);
+    name_notes(notes);
+    const int found = !access(sidecar, F_OK) && !opt_read_notes(sidecar, notes, NOTES, &error) &&
+                      holds(weights, notes) &&
+                      !opt_read_blobs(sidecar, biases->items, biases->n, &error);
+    free(sidecar);
+    return found;
+}
+
+/* Of the [batchnorm] layers that were read from the start on. */
+static void find_biases(network *net)
+{
+    const int layers = reading.first_absent >= 0 ? reading.first_absent : reading.layer + 1;
+    blob_list biases = list_batchnorm_biases(net, reading.first == 0 ? layers : 0);
+    for (int i = 0; i < biases.n; i++) memset(biases.items[i].data, 0, biases.items[i].bytes);
+    net->hook->biases_known = biases.n && read_biases(reading.name, &biases);
+    push_blobs(&biases);
+    if (net->hook->biases_known) unfold_batchnorm(net, layers);
+    free_blobs(&biases);
+}
+
 void hook_close_weights(network *net, FILE *stream, int whole)
 {
     struct darknet_hook *hook = net->hook;
@@ -185,6 +247,8 @@ void hook_close_weights(network *net, FILE *stream, int whole)
         fprintf(stderr, "warning: %s holds %zu bytes more than this network has parameters for\n",
                 reading.name, hook->surplus_bytes);
     fclose(stream);
+    device_use(net);
+    find_biases(net);
 }
 
 /* --- resuming --- */
@@ -247,12 +311,17 @@ int resume_from(network *net, const char *weights)
     name_notes(notes);
     if (opt_read_notes(sidecar, notes, NOTES, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
+    if (*notes[NOTE_LAYERS].value) { /* no optimizer's */
+        free(sidecar);
+        return 0;
+    }
     match_weights(net, weights, sidecar, notes);
     uint64_t images = (uint64_t)net->batch * (uint64_t)net->subdivisions;
     if (read_number(&notes[NOTE_BATCH], sidecar) != images)
         hook_die("%s: batch is %s images an update, the cfg's %llu; -clear starts afresh from the "
                  "weights alone", sidecar, notes[NOTE_BATCH].value, (unsigned long long)images);
     *net->seen = read_number(&notes[NOTE_SEEN], sidecar);
+    net->rolling.batches = *net->seen / (size_t)net->batch; /* where the sidecar does not say */
     blob_list blobs = list_all(net);
     pull_blobs(&blobs); /* those that the file does not hold stay */
     if (opt_read_blobs(sidecar, blobs.items, blobs.n, &error))

@@ -221,6 +221,39 @@ void free_blobs(blob_list *list)
     *list = (blob_list){0};
 }
 
+snapshot take_snapshot(blob_list list)
+{
+    snapshot s = {list, hook_alloc((size_t)list.n + 1, sizeof(*s.copies))};
+    pull_blobs(&list);
+    for (int i = 0; i < list.n; i++) {
+        s.copies[i] = hook_alloc(list.items[i].bytes, 1);
+        memcpy(s.copies[i], list.items[i].data, list.items[i].bytes);
+    }
+    return s;
+}
+
+void swap_snapshot(snapshot *s)
+{
+    pull_blobs(&s->list);
+    for (int i = 0; i < s->list.n; i++) {
+        char *data = s->list.items[i].data;
+        for (size_t k = 0; k < s->list.items[i].bytes; k++) {
+            const char held = s->copies[i][k];
+            s->copies[i][k] = data[k];
+            data[k] = held;
+        }
+    }
+    push_blobs(&s->list);
+}
+
+void free_snapshot(snapshot *s)
+{
+    for (int i = 0; i < s->list.n; i++) free(s->copies[i]);
+    free(s->copies);
+    free_blobs(&s->list);
+    s->copies = NULL;
+}
+
 static void add_floats(blob_list *list, const char *prefix, const char *array, twin data, size_t n)
 {
     char name[96];
@@ -235,13 +268,18 @@ static int loads_differently(const layer *l)
     return l->dontload || l->dontsave || l->numload || l->dontloadscales || l->flipped;
 }
 
-static void add_arrays(blob_list *list, const char *prefix, layer *l, int with_weights)
+static void add_parameters(blob_list *list, const char *prefix, layer *l, int with_weights)
 {
     size_t n = channels_of(l);
     if (with_weights) add_floats(list, prefix, "weights", TWIN(l, weights), weights_of(l));
     add_floats(list, prefix, "biases", TWIN(l, biases), n);
+    if (is_normalised(l)) add_floats(list, prefix, "scales", TWIN(l, scales), n);
+}
+
+static void add_statistics(blob_list *list, const char *prefix, layer *l)
+{
+    size_t n = channels_of(l);
     if (!is_normalised(l)) return;
-    add_floats(list, prefix, "scales", TWIN(l, scales), n);
     add_floats(list, prefix, "rolling_mean", TWIN(l, rolling_mean), n);
     add_floats(list, prefix, "rolling_variance", TWIN(l, rolling_variance), n);
 }
@@ -264,19 +302,64 @@ blob_list list_recurrent_states(network *net)
     return list;
 }
 
-blob_list list_learned(network *net)
+/* Calls add for each layer among the first `layers` that has arrays of its own, those within layers
+ * included. */
+typedef void add_layer_arrays(blob_list *list, const char *prefix, const layer *outer, layer *l);
+
+static blob_list list_arrays(network *net, int layers, add_layer_arrays *add)
 {
     blob_list list = {0};
-    for (int i = 0; i < net->n; i++) {
+    for (int i = 0; i < layers; i++) {
         layer *outer = &net->layers[i];
         for (const struct part *p = parts; p < parts + N_PARTS; p++) {
             if (p->type != outer->type) continue;
             char prefix[48];
             snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
-            add_arrays(&list, prefix, inner_layer(outer, p), 1);
+            add(&list, prefix, outer, inner_layer(outer, p));
         }
     }
     return list;
+}
+
+static void add_learned(blob_list *list, const char *prefix, const layer *outer, layer *l)
+{
+    (void)outer;
+    add_parameters(list, prefix, l, 1);
+    add_statistics(list, prefix, l);
+}
+
+blob_list list_learned(network *net)
+{
+    return list_arrays(net, net->n, add_learned);
+}
+
+static void add_layer_statistics(blob_list *list, const char *prefix, const layer *outer, layer *l)
+{
+    (void)outer;
+    add_statistics(list, prefix, l);
+}
+
+blob_list list_statistics(network *net)
+{
+    return list_arrays(net, net->n, add_layer_statistics);
+}
+
+static void add_batchnorm_biases(blob_list *list, const char *prefix, const layer *outer, layer *l)
+{
+    if (outer->type == BATCHNORM) add_floats(list, prefix, "biases", TWIN(l, biases), channels_of(l));
+}
+
+blob_list list_batchnorm_biases(network *net, int layers)
+{
+    return list_arrays(net, layers, add_batchnorm_biases);
+}
+
+int hook_last_normalised(const network *net)
+{
+    for (int i = net->n - 1; i >= 0; i--)
+        for (const struct part *p = parts; p < parts + N_PARTS; p++)
+            if (p->type == net->layers[i].type && is_normalised(inner_layer(&net->layers[i], p))) return i;
+    return -1;
 }
 
 blob_list list_beside_weights(network *net, const tensor_table *table)
@@ -292,9 +375,13 @@ blob_list list_beside_weights(network *net, const tensor_table *table)
             differently |= loads_differently(outer);
             snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
             if (differently || outer->type == BATCHNORM)
-                add_arrays(&list, prefix, inner_layer(outer, p), differently);
+                add_parameters(&list, prefix, inner_layer(outer, p), differently);
+            add_statistics(&list, prefix, inner_layer(outer, p));
         }
     }
+    if (hook_last_normalised(net) >= 0)
+        add_blob(&list, "rolling.batches", (twin){(float *)&net->rolling.batches, NULL},
+                 sizeof(net->rolling.batches));
     for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions; k++) {
         const opt_tensor *t = &table->tensors[k];
         const twin grad = {table->host_grad[k], t->grad == table->host_grad[k] ? NULL : t->grad};
@@ -318,6 +405,12 @@ static void fold_channel(float *scale, float *mean, float variance, float bias)
     if (bias == 0) return;
     if (fabsf(*scale) < 1e-12f) *scale = signbit(*scale) ? -1e-12f : 1e-12f;
     *mean = (float)(*mean - (double)bias * (sqrt((double)variance) + 1e-6) / *scale);
+}
+
+static void unfold_channel(float scale, float *mean, float variance, float bias)
+{
+    if (bias == 0 || scale == 0) return;
+    *mean = (float)(*mean + (double)bias * (sqrt((double)variance) + 1e-6) / scale);
 }
 
 /* What is folded, from the GPU or to it. */
@@ -357,5 +450,16 @@ void fold_batchnorm(network *net, float **kept, int to)
     if (!to) {
         free(*kept);
         *kept = NULL;
+    }
+}
+
+void unfold_batchnorm(network *net, int layers)
+{
+    for (int i = 0; i < layers; i++) {
+        layer *l = &net->layers[i];
+        if (l->type != BATCHNORM) continue;
+        for (int c = 0; c < l->c; c++)
+            unfold_channel(l->scales[c], &l->rolling_mean[c], l->rolling_variance[c], l->biases[c]);
+        device_push(TWIN(l, rolling_mean), (size_t)l->c);
     }
 }

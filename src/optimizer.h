@@ -122,7 +122,7 @@ typedef struct {
 
 /* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters
  * themselves are not written, but the attended ones are, with attention. A checksum covers the whole
- * file. A checkpoint does not depend on the device, nor on options.compact: one may be resumed on
+ * file. opt NULL: the notes and blobs alone. A checkpoint does not depend on the device, nor on options.compact: one may be resumed on
  * another. OPT_IO, too, where the GPU has failed. The format is in checkpoint.c. */
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);
