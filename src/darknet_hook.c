@@ -87,7 +87,7 @@ void hook_make_optimizer(network *net)
 static void warn_of_sidecar(const network *net, const char *weights)
 {
     char *sidecar = sidecar_path(weights);
-    if (!access(sidecar, F_OK))
+    if (has_optimizer_state(sidecar))
         fprintf(stderr, "warning: %s is not used: %s has no optimizer=\n", sidecar, net->hook->cfg);
     free(sidecar);
 }
@@ -114,17 +114,20 @@ static void describe(network *net, const char *weights, int clear)
     }
     printf("Seed: %llu\n", (unsigned long long)net->seed);
     if (!weights || !*weights) return;
-    if (!settings->rule) {
+    if (!settings->rule)
         warn_of_sidecar(net, weights);
-        return;
-    }
-    if (hook->resumed)
+    else if (hook->resumed)
         printf("Resuming at batch %zu from %s: optimizer %s, step %llu\n", hook_batch_number(net),
                weights, settings->rule, (unsigned long long)opt_steps(hook->opt));
     else
         printf("Starting from %s with a fresh optimizer%s\n", weights,
                clear ? " (-clear)" : ": it has no sidecar");
-    if (!hook->resumed && has_layer(net, BATCHNORM) && !hook->biases_known)
+    if (!hook->resumed) hook_note_biases(net);
+}
+
+void hook_note_biases(const network *net)
+{
+    if (has_layer(net, BATCHNORM) && !net->hook->biases_known)
         printf("The biases of [batchnorm] layers are not in a weights file: without its sidecar they "
                "start at 0\n");
 }
@@ -132,9 +135,14 @@ static void describe(network *net, const char *weights, int clear)
 void begin_optimizer(network *net, const char *weights, int clear)
 {
     struct darknet_hook *hook = net->hook;
-    if (!hook->settings.rule) return;
-    hook_make_optimizer(net);
-    hook->resumed = weights && *weights && !clear && resume_from(net, weights);
+    const int resumes = weights && *weights && !clear;
+    hook->training = 1;
+    if (hook->settings.rule) {
+        hook_make_optimizer(net);
+        hook->resumed = resumes && resume_from(net, weights);
+    } else if (resumes) {
+        resume_statistics(net, weights);
+    }
 }
 
 void hook_start_training(network *net, const char *weights, int clear)

@@ -52,6 +52,9 @@ void hook_end_measuring(network *net);
 void hook_begin_statistics(network *net);
 void hook_end_statistics(network *net, int keep);
 int hook_has_statistics(const network *net);
+/* A line where biases of [batchnorm] layers were not found with the weights: the rolling means, which
+ * statistics take the place of, may hold them. */
+void hook_note_biases(const network *net);
 /* How far what was taken is from the rolling statistics: a table, one row a layer, on stdout. */
 void hook_print_statistics(const network *net);
 /* Index of the last layer with batch normalisation, -1: there is none. */
@@ -83,13 +86,14 @@ int hook_update(network *net);
  * and cutoff >= net->n it gets a sidecar "<filename>.optimizer" with everything that a resume needs.
  * Order: weights to "<filename>.new", synced; sidecar, with digest and size of the weights, renamed
  * into place; weights renamed into place. A kill between the two renames is completed by the
- * next hook_start_training. A save without an optimizer removes the sidecar of the file it replaced.
+ * next hook_start_training. A save that needs no sidecar removes that of the file it replaced.
  *
  * Statistics that were taken anew are written in place of the rolling ones, which the sidecar keeps.
  *
  * [batchnorm]: the format has no place for its biases, so they are folded into the rolling means
  * that are written, with which any Darknet computes the same output; the sidecar keeps the originals.
- * Where there would be none (no optimizer, cutoff < net->n), it is written for them alone. */
+ * Without an optimizer the sidecar of a training has the rolling statistics and these biases; that of
+ * other weights, or of the first layers (cutoff < net->n), these biases, if any are not 0. */
 void hook_save(network *net, const char *filename,
                int (*write)(network *net, FILE *stream, int cutoff), int cutoff);
 

@@ -59,6 +59,7 @@ struct darknet_hook {
     snapshot statistics;   /* while they are taken: the training's; then: what was taken */
     int has_statistics;    /* the latter are those of the parameters as they are */
     rolling_statistics rolling; /* of the network, while statistics are taken */
+    int training;          /* hook_start_training or hook_join_training was called */
     int biases_known;      /* those of [batchnorm], with the weights that were loaded last */
     int bad_updates; /* consecutive updates with non-finite gradients */
 };
@@ -108,6 +109,8 @@ const char *layer_name(LAYER_TYPE type);
 blob_list list_beside_weights(network *net, const tensor_table *table);
 /* The rolling statistics of all layers. */
 blob_list list_statistics(network *net);
+/* Adds them to a list, and how many batches they hold; nothing where no layer has any. */
+void add_rolling(blob_list *list, network *net);
 /* The biases of the [batchnorm] layers among the first `layers`. */
 blob_list list_batchnorm_biases(network *net, int layers);
 /* The states of recurrent layers alone. */
@@ -142,6 +145,10 @@ char *sidecar_path(const char *weights);
 /* Restores everything from the sidecar of weights; ends the program if it cannot. Returns 0 when there
  * is none. */
 int resume_from(network *net, const char *weights);
+/* For the host's own update: the rolling statistics, where it has saved these weights. */
+void resume_statistics(network *net, const char *weights);
+/* Whether a sidecar is there and holds the state of an optimizer, or cannot be read. */
+int has_optimizer_state(const char *sidecar);
 
 /* --- darknet_log.c --- */
 void open_log(network *net);

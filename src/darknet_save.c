@@ -17,9 +17,10 @@ char *sidecar_path(const char *weights)
     return path;
 }
 
-enum { NOTE_SEED, NOTE_SEEN, NOTE_BATCH, NOTE_DIGEST, NOTE_BYTES, NOTE_LAYERS, NOTES };
+enum { NOTE_SEED, NOTE_SEEN, NOTE_BATCH, NOTE_DIGEST, NOTE_BYTES, NOTE_OPTIMIZER, NOTES };
 static const char *const note_keys[NOTES] = {"seed", "seen", "images_per_update", "weights_digest",
-                                             "weights_bytes", "biases_of_layers"};
+                                             "weights_bytes", "optimizer"};
+static const char no_optimizer[] = "none"; /* the note, where the sidecar has no state of one */
 
 static void name_notes(opt_note *notes)
 {
@@ -71,14 +72,14 @@ static opt_status save_optimizer(network *net, const char *sidecar, const char *
     return status;
 }
 
-/* What the weights file has no place for, of a network without an optimizer or of its first layers. */
-static opt_status save_biases(const char *sidecar, const char *pending, const blob_list *biases,
-                              int layers, opt_error *error)
+/* What the weights file has no place for where there is no optimizer, or of the first layers alone. */
+static opt_status save_blobs(const char *sidecar, const char *pending, const blob_list *blobs,
+                             opt_error *error)
 {
     opt_note notes[NOTES];
     const opt_status status = name_weights(notes, pending, error);
-    write_number(&notes[NOTE_LAYERS], (uint64_t)layers);
-    return status ? status : opt_save(NULL, sidecar, notes, NOTES, biases->items, biases->n, error);
+    strcpy(notes[NOTE_OPTIMIZER].value, no_optimizer);
+    return status ? status : opt_save(NULL, sidecar, notes, NOTES, blobs->items, blobs->n, error);
 }
 
 static int any_nonzero(const blob_list *list)
@@ -94,14 +95,21 @@ static int any_nonzero(const blob_list *list)
 static opt_status save_sidecar(network *net, const char *weights, const char *pending, int layers,
                                opt_error *error)
 {
+    const int whole = layers == net->n;
     opt_status status = OPT_OK;
     char *path = sidecar_path(weights);
-    blob_list biases = list_batchnorm_biases(net, layers);
-    pull_blobs(&biases);
-    if (net->hook->opt && layers == net->n) status = save_optimizer(net, path, pending, error);
-    else if (any_nonzero(&biases)) status = save_biases(path, pending, &biases, layers, error);
+    blob_list blobs = list_batchnorm_biases(net, layers);
+    pull_blobs(&blobs);
+    int wanted = any_nonzero(&blobs);
+    if (whole && net->hook->training) {
+        add_rolling(&blobs, net);
+        pull_blobs(&blobs);
+        wanted = blobs.n > 0;
+    }
+    if (whole && net->hook->opt) status = save_optimizer(net, path, pending, error);
+    else if (wanted) status = save_blobs(path, pending, &blobs, error);
     else unlink(path);
-    free_blobs(&biases);
+    free_blobs(&blobs);
     free(path);
     return status;
 }
@@ -311,7 +319,7 @@ int resume_from(network *net, const char *weights)
     name_notes(notes);
     if (opt_read_notes(sidecar, notes, NOTES, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
-    if (*notes[NOTE_LAYERS].value) { /* no optimizer's */
+    if (strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) == 0) {
         free(sidecar);
         return 0;
     }
@@ -333,4 +341,32 @@ int resume_from(network *net, const char *weights)
     adopt_seed(net, read_number(&notes[NOTE_SEED], sidecar));
     free(sidecar);
     return 1;
+}
+
+int has_optimizer_state(const char *sidecar)
+{
+    opt_note notes[NOTES];
+    opt_error error;
+    name_notes(notes);
+    return !access(sidecar, F_OK) && (opt_read_notes(sidecar, notes, NOTES, &error) ||
+                                      strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) != 0);
+}
+
+void resume_statistics(network *net, const char *weights)
+{
+    opt_note notes[NOTES];
+    opt_error error;
+    char *sidecar = sidecar_path(weights);
+    name_notes(notes);
+    if (!access(sidecar, F_OK) && !opt_read_notes(sidecar, notes, NOTES, &error) &&
+        strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) == 0 && holds(weights, notes)) {
+        blob_list blobs = {0};
+        add_rolling(&blobs, net);
+        pull_blobs(&blobs); /* those that the file does not hold stay */
+        if (opt_read_blobs(sidecar, blobs.items, blobs.n, &error))
+            hook_die("%s; -clear starts afresh from the weights alone", error.message);
+        push_blobs(&blobs);
+        free_blobs(&blobs);
+    }
+    free(sidecar);
 }

@@ -306,18 +306,23 @@ blob_list list_recurrent_states(network *net)
  * included. */
 typedef void add_layer_arrays(blob_list *list, const char *prefix, const layer *outer, layer *l);
 
-static blob_list list_arrays(network *net, int layers, add_layer_arrays *add)
+static void add_of_layers(blob_list *list, network *net, int layers, add_layer_arrays *add)
 {
-    blob_list list = {0};
     for (int i = 0; i < layers; i++) {
         layer *outer = &net->layers[i];
         for (const struct part *p = parts; p < parts + N_PARTS; p++) {
             if (p->type != outer->type) continue;
             char prefix[48];
             snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
-            add(&list, prefix, outer, inner_layer(outer, p));
+            add(list, prefix, outer, inner_layer(outer, p));
         }
     }
+}
+
+static blob_list list_arrays(network *net, int layers, add_layer_arrays *add)
+{
+    blob_list list = {0};
+    add_of_layers(&list, net, layers, add);
     return list;
 }
 
@@ -342,6 +347,14 @@ static void add_layer_statistics(blob_list *list, const char *prefix, const laye
 blob_list list_statistics(network *net)
 {
     return list_arrays(net, net->n, add_layer_statistics);
+}
+
+void add_rolling(blob_list *list, network *net)
+{
+    add_of_layers(list, net, net->n, add_layer_statistics);
+    if (hook_last_normalised(net) >= 0)
+        add_blob(list, "rolling.batches", (twin){(float *)&net->rolling.batches, NULL},
+                 sizeof(net->rolling.batches));
 }
 
 static void add_batchnorm_biases(blob_list *list, const char *prefix, const layer *outer, layer *l)
@@ -376,12 +389,9 @@ blob_list list_beside_weights(network *net, const tensor_table *table)
             snprintf(prefix, sizeof(prefix), "%d.%s", i, p->prefix);
             if (differently || outer->type == BATCHNORM)
                 add_parameters(&list, prefix, inner_layer(outer, p), differently);
-            add_statistics(&list, prefix, inner_layer(outer, p));
         }
     }
-    if (hook_last_normalised(net) >= 0)
-        add_blob(&list, "rolling.batches", (twin){(float *)&net->rolling.batches, NULL},
-                 sizeof(net->rolling.batches));
+    add_rolling(&list, net);
     for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions; k++) {
         const opt_tensor *t = &table->tensors[k];
         const twin grad = {table->host_grad[k], t->grad == table->host_grad[k] ? NULL : t->grad};

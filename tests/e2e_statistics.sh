@@ -36,6 +36,12 @@ cmp backup/off.backup backup/off.weights || wrong 'precise_bn=0: the last file h
 "$darknet" detector statistics train.data boxes.cfg backup/boxes.backup mended.weights -batches 6 >out 2>err ||
     wrong "detector statistics failed: $(tail -n 1 err)"
 cmp backup/boxes_final.weights mended.weights || wrong 'detector: a mended backup is another file than the last one'
+old=$(figure 'old' loss) new=$(figure new loss)
+"$darknet" detector statistics train.data boxes.cfg mended.weights twice.weights -batches 6 >out 2>err ||
+    wrong "detector statistics failed: $(tail -n 1 err)"
+[ -n "$old" ] && [ "$old" != "$new" ] && [ "$(figure old loss)" = "$new" ] && [ "$(figure new loss)" = "$new" ] ||
+    wrong "detector: held-out losses $old, $new, then $(figure old loss), $(figure new loss)"
+cmp mended.weights twice.weights || wrong 'detector: statistics taken twice differ'
 ! cmp -s backup/boxes_final.weights backup/boxes.backup || wrong 'detector: the last file has the rolling statistics'
 
 mkdir records

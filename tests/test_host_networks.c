@@ -114,6 +114,18 @@ static long inception_v3(void)
     return sum + dense(c, 1000);
 }
 
+/* Darknet's tiny.cfg up to its layer 18, and a head for three classes. */
+static long tiny_detector(void)
+{
+    static const long narrow[] = {16, 16, 32, 32, 64, 64}, wide[] = {128, 128, 256, 256, 512, 512};
+    long sum = conv_bn(3, 16, 9) + conv_bn(16, 32, 9), c = 32;
+    for (int i = 0; i < 6; i++) {
+        sum += conv_bn(c, narrow[i], 1) + conv_bn(narrow[i], wide[i], 9);
+        c = wide[i];
+    }
+    return sum + conv_bn(c, 128, 1) + conv_bn(128, 256, 9) + dense(256, 3 * (3 + 5));
+}
+
 /* trained: weights, biases and scales. normalised: channels that a batch normalisation has a
  * running mean and variance for, which are not trained. */
 static const struct known {
@@ -134,6 +146,7 @@ static const struct known {
     {"cfg/mnist-conv-sigmoid.cfg", mnist_conv, 64418, 0},
     {"cfg/mnist-mlp-relu.cfg", mnist_mlp, 50890, 0},
     {"cfg/mnist-mlp-sigmoid.cfg", mnist_mlp, 50890, 0},
+    {"cfg/tiny-detector.cfg", tiny_detector, 1214696, 2448},
 };
 
 /* The cfg with these lines under [net], "key=value\n" each, in place of its own. */
