@@ -11,7 +11,7 @@
 #include "host_network.h"
 #include "parser.h"
 #include "scratch.h"
-#include "statistics.h"
+#include "norm_statistics.h"
 
 #define NET(options) "[net]\nbatch=8\nsubdivisions=2\n" options "\n"
 #define IMAGES "width=6\nheight=5\nchannels=2\nlearning_rate=.05\n"
