@@ -102,7 +102,7 @@ host_cflags = -w $(optimise) -fno-math-errno -fno-trapping-math -fno-signed-zero
 host_macros = $(if $(filter 1,$(OPENCV)),-DOPENCV) $(if $(filter 1,$(OPENBLAS)),-DOPENBLAS) \
     $(if $(filter 1,$(GPU)),-DGPU -I$(CUDA)/include) \
     $(if $(filter 1,$(GPU)),$(if $(filter 1,$(CUDNN)),-DCUDNN))
-host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc
+host_includes = -I$(HOST_DIR)/include -I$(HOST_DIR)/src -Isrc/darknet -Isrc/base
 nvcc_flags = -O3 $(ARCH) -w --compiler-options '$(filter-out -w -march=%,$(host_cflags))'
 
 libs = $(cjson_libs) $(openblas_libs) -lxxhash -lz $(cuda_libs) -lm -pthread $(if $(mpi),$(mpi_libs))
@@ -159,15 +159,17 @@ host_commands := captcha lsd super art tag cifar go rnn segmenter regressor clas
 command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
 host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
     $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
-library_sources := $(filter-out src/darknet_%.c src/meta/comm_$(if $(mpi),self,mpi).c \
-    $(if $(gpu),,src/hrnn_cuda.c), $(wildcard src/*.c src/compare/*.c src/meta/*.c))
-kernels := $(wildcard src/*.cu)
+# What the host's header is not for; the rest is linked with the host.
+library_folders := base files optimizer hrnn adjoint problems meta compare
+library_sources := $(filter-out src/meta/comm_$(if $(mpi),self,mpi).c \
+    $(if $(gpu),,src/hrnn/hrnn_cuda.c), $(wildcard $(library_folders:%=src/%/*.c)))
+kernels := $(wildcard src/*/*.cu)
 library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o) \
     $(if $(gpu),$(kernels:src/%=$(BUILD)/obj/%.o))
-hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet_*.c))
+hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet/*.c src/darknet_meta/*.c))
 
 # What includes the host's header is compiled with the host's macros (its structures depend on them).
-host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet_*.c tools/*.c tests/*.c 2>/dev/null))
+host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet/*.c src/darknet_meta/*.c tools/*.c tests/*.c 2>/dev/null))
 host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
     $(patsubst tests/%,$(BUILD)/tests/%,$(filter tests/%,$(host_users)))
 $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) \
@@ -232,10 +234,10 @@ $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
 # The kernels on an emulated GPU, and the vector code at the width of a CUDA thread: their tests need
 # neither nvcc nor a GPU.
 emulated := $(kernels:src/%=$(BUILD)/obj/emulated/%.o) $(BUILD)/obj/emulated/emulation.o \
-    $(patsubst %,$(BUILD)/obj/emulated/%.o,device hrnn_cuda moments rule_adam rule_hrnn rule_rmsprop \
-    rule_sgd)
-scalar := $(patsubst %,$(BUILD)/obj/scalar/%.o,hrnn_adjoint hrnn_adjoint_back hrnn_step hrnn_unroll \
-    rule_hrnn)
+    $(patsubst %,$(BUILD)/obj/emulated/%.o,base/device hrnn/hrnn_cuda hrnn/rule_hrnn optimizer/moments \
+    optimizer/rule_adam optimizer/rule_rmsprop optimizer/rule_sgd)
+scalar := $(patsubst %,$(BUILD)/obj/scalar/%.o,adjoint/hrnn_adjoint adjoint/hrnn_adjoint_back \
+    adjoint/hrnn_unroll hrnn/hrnn_step hrnn/rule_hrnn)
 cuda_tests := $(patsubst %,$(BUILD)/tests/%,replay-emulated replay-scalar lanes-scalar rows-scalar \
     $(if $(gpu),cuda-on-gpu))
 emulated_flags = $(filter-out -DGPU,$1) -DGPU -Itests/emulation

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "safetensors.h"
+#include "files/safetensors.h"
 
 /* A model with attention, under which the network trains on other parameters than it saves: the one
  * of a golden trace, written to a file. */

@@ -27,7 +27,7 @@ done
 
 # Where nvcc is, it takes the kernels without a warning, whatever GPU= this build has.
 nvcc=$(command -v nvcc || command -v /usr/local/cuda/bin/nvcc)
-for kernels in src/*.cu; do
+for kernels in src/*/*.cu; do
     [ -z "$nvcc" ] || "$nvcc" -std=c++17 --Werror all-warnings --compiler-options -Wall,-Wextra -DGPU -Isrc \
         -c "$kernels" -o "$build/tests/$(basename "$kernels").o" || wrong "nvcc $kernels"
 done

@@ -14,7 +14,7 @@
 #endif
 
 #include "darknet.h"
-#include "random_stream.h"
+#include "base/random_stream.h"
 
 /* The host frees little of what it allocates: leaks are not what these tests look for. */
 int __lsan_is_turned_off(void);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hrnn_model.h"
+#include "hrnn/hrnn_model.h"
 
 typedef struct {
     size_t n;

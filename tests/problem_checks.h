@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "meta/draw.h"
-#include "meta/problem.h"
+#include "problems/draw.h"
+#include "problems/problem.h"
 
 typedef struct {
     problem *p;

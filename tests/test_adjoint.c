@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "hrnn_reference.h"
-#include "hrnn_unroll.h"
-#include "rule_hrnn.h"
+#include "adjoint/hrnn_unroll.h"
+#include "hrnn/rule_hrnn.h"
 
 enum { MOST_TENSORS = 6 };
 static const unsigned all = (1u << HRNN_FEATURES_1) - 1;

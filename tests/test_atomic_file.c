@@ -7,7 +7,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
-#include "atomic_file.h"
+#include "files/atomic_file.h"
 #include "scratch.h"
 
 static void expect_content(const char *path, const char *content)

@@ -9,9 +9,9 @@
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include "hrnn_model.h"
-#include "rule_hrnn.h"
-#include "safetensors.h"
+#include "hrnn/hrnn_model.h"
+#include "hrnn/rule_hrnn.h"
+#include "files/safetensors.h"
 #include "scratch.h"
 
 /* --- a small network --- */

@@ -10,10 +10,10 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
-#include "device.h"
-#include "hrnn_adjoint.h"
-#include "hrnn_model.h"
-#include "rule_hrnn.h"
+#include "base/device.h"
+#include "adjoint/hrnn_adjoint.h"
+#include "hrnn/hrnn_model.h"
+#include "hrnn/rule_hrnn.h"
 #include "scratch.h"
 
 #ifdef ON_GPU

@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hrnn_unroll.h"
+#include "adjoint/hrnn_unroll.h"
 #include "meta/estimator_bptt.h"
 #include "meta/estimator_es.h"
 #include "meta/meta_model.h"
 #include "meta/population.h"
-#include "rule_hrnn.h"
+#include "hrnn/rule_hrnn.h"
 
 /* --- a system whose meta-loss is a quadratic of the meta-parameters --- */
 

@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "meta/corpus.h"
+#include "problems/corpus.h"
 #include "meta/evaluate_report.h"
 #include "meta/meta_model.h"
 #include "meta/meta_random.h"
-#include "rule_hrnn.h"
+#include "hrnn/rule_hrnn.h"
 #include "scratch.h"
 
 #define BOWL(c)                                                                                    \

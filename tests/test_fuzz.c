@@ -9,9 +9,9 @@
 
 #include <cjson/cJSON.h>
 #include <xxhash.h>
-#include "hrnn_model.h"
-#include "random_stream.h"
-#include "rule_hrnn.h"
+#include "hrnn/hrnn_model.h"
+#include "base/random_stream.h"
+#include "hrnn/rule_hrnn.h"
 #include "scratch.h"
 
 /* --- drawing --- */

@@ -8,7 +8,7 @@
 
 #include <math.h>
 #include <sys/wait.h>
-#include "safetensors.h"
+#include "files/safetensors.h"
 #include "scratch.h"
 
 static const char *const traces[] = {

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "attention_model.h"
-#include "darknet_hook.h"
+#include "darknet/darknet_hook.h"
 #include "host_cases.h"
 #include "parser.h"
 #include "scratch.h"

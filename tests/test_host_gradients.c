@@ -12,7 +12,7 @@
 
 #include "darknet.h"
 #include "host_cases.h"
-#include "optimizer.h"
+#include "optimizer/optimizer.h"
 
 static double difference(network *net, const gradient_case *row, float *param, float h)
 {

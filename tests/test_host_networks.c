@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "darknet_hook.h"
+#include "darknet/darknet_hook.h"
 #include "host_network.h"
 
 /* --- the number of parameters, from the architecture --- */

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "darknet_problem.h"
+#include "darknet_meta/darknet_problem.h"
 #include "host_network.h"
 #include "network.h"
 #include "problem_checks.h"

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "attention_model.h"
-#include "darknet_hook.h"
+#include "darknet/darknet_hook.h"
 #include "host_network.h"
 #include "parser.h"
 #include "scratch.h"

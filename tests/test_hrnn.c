@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "hrnn_reference.h"
-#include "rule_hrnn.h"
+#include "hrnn/rule_hrnn.h"
 
 enum { TENSORS = 7, STEPS = 8 };
 static const size_t sizes[TENSORS] = {1, 15, 64, 65, 200, 4200, 33};

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "lanes.h"
+#include "base/lanes.h"
 
 typedef lanes (*function)(lanes);
 

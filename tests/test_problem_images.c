@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include <zlib.h>
 
-#include "meta/corpus.h"
+#include "problems/corpus.h"
 #include "problem_checks.h"
 #include "scratch.h"
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "meta/classifier.h"
+#include "problems/classifier.h"
 #include "problem_checks.h"
 
 #define DENSE(units, f) {.kind = NET_DENSE, .channels = units, .act = f}

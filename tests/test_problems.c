@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "meta/corpus.h"
+#include "problems/corpus.h"
 #include "problem_checks.h"
 
 static problem *create(const problem_spec *spec, uint64_t seed, const char *name)

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <cmocka.h>
 
-#include "random_stream.h"
+#include "base/random_stream.h"
 
 enum { DRAWS = 1000 };
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "hrnn_tile.h"
+#include "hrnn/hrnn_tile.h"
 
 enum { KINDS = 4, NEAREST = 32768 };
 static const int kinds[KINDS] = {ROW_HIDDEN + 3, ROW_AVERAGE + 1, ROW_MEAN_SQUARE + 3, ROW_OTHER};

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "optimizer.h"
+#include "optimizer/optimizer.h"
 
 static const char model_path[] = "weights/hrnn.safetensors";
 

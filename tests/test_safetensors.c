@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include <math.h>
-#include "safetensors.h"
+#include "files/safetensors.h"
 #include "scratch.h"
 
 /* A file of this JSON text and data_bytes bytes 0, 1, 2, ... */

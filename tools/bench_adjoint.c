@@ -8,9 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "hrnn_adjoint.h"
-#include "lanes.h"
-#include "rule_hrnn.h"
+#include "base/clock.h"
+#include "adjoint/hrnn_adjoint.h"
+#include "base/lanes.h"
+#include "hrnn/rule_hrnn.h"
 
 /* An MLP of 68-20-20-10; and tensors that do not fit into the caches. */
 enum { TENSORS = 6 };
@@ -34,14 +35,6 @@ typedef struct {
     size_t params;
     float *param, *grad, *source, *cot, *meta_gradient;
 } task;
-
-/* Of this thread: other work on the machine counts less. */
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void fill(float *x, size_t n)
 {
@@ -96,26 +89,26 @@ static int time_episode(task *t, int steps, double took[3], opt_error *error)
     const opt_options options = opt_default_options("hrnn");
     optimizer *opt = opt_create_with_model(&options, t->model, t->tensors, t->n, error);
     if (!opt) return 0;
-    double start = seconds();
+    double start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
     for (int s = 0; s < steps; s++) {
         memcpy(t->grad, t->source, t->params * sizeof *t->grad);
         opt_step(opt, 1, NULL);
     }
-    took[0] = seconds() - start;
+    took[0] = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
     const opt_status status = hrnn_adjoint_begin(t->adjoint, opt, steps, error);
     if (!status) {
-        start = seconds();
+        start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
         for (int s = 0; s < steps; s++) {
             memcpy(t->grad, t->source, t->params * sizeof *t->grad);
             hrnn_adjoint_step(t->adjoint, 1);
         }
-        took[1] = seconds() - start;
-        start = seconds();
+        took[1] = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
+        start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
         hrnn_adjoint_turn(t->adjoint, steps);
         for (int s = 0; s < steps; s++)
             hrnn_adjoint_back(t->adjoint, 1, t->source, NULL, t->cot);
         hrnn_adjoint_finish(t->adjoint, t->meta_gradient);
-        took[2] = seconds() - start;
+        took[2] = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
     }
     opt_free(opt);
     return !status;

@@ -8,22 +8,16 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "meta/meta_model.h"
 #include "meta/meta_source.h"
 #include "meta/population.h"
-#include "rule_hrnn.h"
-
-static double clock_of(clockid_t id)
-{
-    struct timespec t;
-    clock_gettime(id, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "hrnn/rule_hrnn.h"
 
 /* Processor seconds of all threads: the machine may be shared. */
 static double cpu(void)
 {
-    return clock_of(CLOCK_PROCESS_CPUTIME_ID);
+    return clock_seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 /* Processor seconds a step of a network of two layers with n parameters in all. */
@@ -80,10 +74,10 @@ static int time_outer(const meta_source *source, const hrnn_model *model, int th
     for (int i = 0; i < HRNN_META_PARAMS; i++) theta[i] = (double)meta_params(&copy)[i];
     *m = (measured){0};
     for (int step = 0; step < 1 + OUTER && !failed; step++) {
-        const double wall = clock_of(CLOCK_MONOTONIC), processor = cpu();
+        const double wall = clock_seconds_of(CLOCK_MONOTONIC), processor = cpu();
         failed = population_step(p, (uint64_t)step, theta, gradient, &flags, &error) != OPT_OK;
         if (failed || step == 0) continue;
-        m->wall += (clock_of(CLOCK_MONOTONIC) - wall) / OUTER;
+        m->wall += (clock_seconds_of(CLOCK_MONOTONIC) - wall) / OUTER;
         m->processor += (cpu() - processor) / OUTER;
         for (int i = 0; i < 16; i++) {
             const population_result *r = &population_results(p)[i];

@@ -8,17 +8,11 @@
 
 #include <cblas.h>
 
-#include "lanes.h"
-#include "meta/classifier.h"
-#include "meta/corpus.h"
-#include "meta/draw.h"
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "base/clock.h"
+#include "base/lanes.h"
+#include "problems/classifier.h"
+#include "problems/corpus.h"
+#include "problems/draw.h"
 
 typedef enum { GRADIENT, HVP, LOSS } evaluation;
 
@@ -42,13 +36,13 @@ static double time_problem(problem *p, evaluation what)
     if (!arrays) return -1;
     problem_start(p, arrays);
     problem_start(p, arrays + 2 * p->n);
-    double start = seconds();
+    double start = clock_seconds();
     evaluate(p, what, arrays, t);
-    const int repeat = 1 + (int)(1e-3 / (seconds() - start));
+    const int repeat = 1 + (int)(1e-3 / (clock_seconds() - start));
     for (int round = 0; round < ROUNDS; round++) {
-        start = seconds();
+        start = clock_seconds();
         for (int i = 0; i < repeat; i++) evaluate(p, what, arrays, t++);
-        const double took = (seconds() - start) / repeat;
+        const double took = (clock_seconds() - start) / repeat;
         if (took < best) best = took;
     }
     free(arrays);
@@ -98,7 +92,7 @@ static double time_blas(int batch, int inputs, int units)
     double best = 1e9;
     openblas_set_num_threads(1);
     for (int round = 0; a && w && z && round < 40; round++) {
-        const double start = seconds();
+        const double start = clock_seconds();
         for (int i = 0; i < 20; i++) {
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, batch, units, inputs, 1, a, inputs,
                         w, inputs, 0, z, units);
@@ -107,7 +101,7 @@ static double time_blas(int batch, int inputs, int units)
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, batch, inputs, units, 1, z,
                         units, w, inputs, 0, a, inputs);
         }
-        const double took = (seconds() - start) / 20;
+        const double took = (clock_seconds() - start) / 20;
         if (took < best) best = took;
     }
     free(a), free(w), free(z);
@@ -156,9 +150,9 @@ static int bench_rows(unsigned corpus, const image_data *images)
         if (!(row->corpora & corpus)) continue;
         for (uint64_t seed = 1; seed <= SEEDS; seed++) {
             opt_error error;
-            const double start = seconds();
+            const double start = clock_seconds();
             problem *p = problem_create(&row->spec, seed, images, &error);
-            create += seconds() - start;
+            create += clock_seconds() - start;
             if (!p) {
                 fprintf(stderr, "bench: %s: %s\n", row->name, error.message);
                 return 1;
@@ -185,9 +179,9 @@ int main(int argc, char **argv)
     int failed = bench_nets();
     snprintf(images, sizeof images, "%s/train-images-idx3-ubyte.gz", folder);
     snprintf(labels, sizeof labels, "%s/train-labels-idx1-ubyte.gz", folder);
-    const double start = seconds();
+    const double start = clock_seconds();
     if (images_load(&data, images, labels, &error) == OPT_OK) {
-        printf("%zu images loaded in %.2f s\n", data.sets[0].n, seconds() - start);
+        printf("%zu images loaded in %.2f s\n", data.sets[0].n, clock_seconds() - start);
         failed = failed || bench_rows(CORPUS_WIDE, &data);
         images_free(&data);
     } else {
@@ -196,10 +190,10 @@ int main(int argc, char **argv)
     float noise[1024];
     double best = 1e9;
     for (uint64_t t = 0; t < 200; t++) {
-        const double from = seconds();
+        const double from = clock_seconds();
         random_stream stream = draw_stream(1, STREAM_NETWORK, t);
         draw_normals(&stream, noise, 1024, 1);
-        const double took = seconds() - from;
+        const double took = clock_seconds() - from;
         if (took < best) best = took;
     }
     printf("gradient noise: %.2f ns a parameter\n", 1e9 * best / 1024);

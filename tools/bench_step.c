@@ -9,9 +9,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "device.h"
-#include "lanes.h"
-#include "optimizer.h"
+#include "base/clock.h"
+#include "base/device.h"
+#include "base/lanes.h"
+#include "optimizer/optimizer.h"
 
 typedef struct {
     const char *model, *device;
@@ -35,13 +36,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
-}
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* Gradients like a network's: zero mean, sizes over some decades. */
@@ -108,9 +102,9 @@ static double time_rule(const candidate *c, const arguments *args, int n_tensors
     *bytes = (double)opt_state_bytes(opt) / (double)(n * (size_t)n_tensors);
     for (int i = 0; i < steps; i++) {
         for (int k = 0; k < n_tensors; k++) fill(tensors[k].grad, n, &seed);
-        const double start = seconds();
+        const double start = clock_seconds();
         opt_step(opt, 1, NULL);
-        const double took = seconds() - start;
+        const double took = clock_seconds() - start;
         if (best < 0 || took < best) best = took;
     }
 done:
@@ -202,10 +196,10 @@ static double time_on_gpu(const candidate *c, const arguments *args, const shape
     *state_bytes = (double)opt_state_bytes(opt) / (double)net->params;
     for (int round = 0; round < GPU_ROUNDS; round++) {
         device_get(1, data, arena, sizeof *data);
-        const double start = seconds();
+        const double start = clock_seconds();
         for (int i = 0; i < GPU_STEPS; i++) opt_step(opt, 1, NULL);
         device_get(1, data, arena, sizeof *data);
-        const double took = (seconds() - start) / GPU_STEPS;
+        const double took = (clock_seconds() - start) / GPU_STEPS;
         if (best < 0 || took < best) best = took;
     }
     opt_free(opt);

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "atomic_file.h"
-#include "darknet_tasks.h"
+#include "files/atomic_file.h"
+#include "darknet_meta/darknet_tasks.h"
 #include "meta/comm.h"
 #include "meta/evaluate_report.h"
 #include "meta/meta_source.h"

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "device.h"
-#include "hrnn_unroll.h"
-#include "rule_hrnn.h"
+#include "base/device.h"
+#include "adjoint/hrnn_unroll.h"
+#include "hrnn/rule_hrnn.h"
 
 enum { PASS, FAIL, CANNOT_RUN };
 enum { MAX_TENSORS = 100000, MAX_STEPS = 10000000 };

@@ -129,7 +129,7 @@ row_detector() {
             printf '%s\n' classes=3 "train=$folder/train.list" "valid=$folder/test.list" \
                 "names=$folder/names.list" >"$folder/images.data"
             "$darknet" partial "$build/host/cfg/tiny.cfg" "$tiny" "$folder/start" 19 >/dev/null 2>&1 ;;
-        rules) echo hrnn adam=0.001 sgd=0.01 ;;
+        rules) echo hrnn adam=0.001 sgd=0.001 ;;
         cfg) settings cfg/tiny-detector.cfg batch=16 subdivisions=1 max_batches=600 decay=0.0005 "${@:2}" ;;
         batches) echo 600 ;;
         command) echo detector ;;
@@ -153,13 +153,15 @@ train() {  # ROW NAME RULE RATE
       [ "$command" = detector ] || printf '%s\n' valid_every="$batches" valid_log=valid.csv
     } >"$folder/images.data"
     cd "$folder"
-    if [ "$command" = cifar ]; then
-        "$darknet" cifar train net.cfg -data images.data >out.txt 2>&1
-        "$darknet" cifar statistics net.cfg backup/net.backup mended.weights -data images.data >mended.txt 2>/dev/null
-    else
-        "$darknet" "$command" train images.data net.cfg "${start[@]}" -clear >out.txt 2>&1
-        "$darknet" "$command" statistics images.data net.cfg backup/net.backup mended.weights >mended.txt 2>/dev/null
+    local trained=0 images=(images.data net.cfg) records=()
+    [ "$command" != cifar ] || { images=(net.cfg) records=(-data images.data); }
+    "$darknet" "$command" train "${images[@]}" "${start[@]}" "${records[@]}" -clear >out.txt 2>&1 || trained=$?
+    if [ $trained = 3 ]; then
+        printf '%s\n' diverged - - >figures
+        return 0
     fi
+    [ $trained = 0 ] || fail "$folder: $(tail -n 1 out.txt)"
+    "$darknet" "$command" statistics "${images[@]}" backup/net.backup mended.weights "${records[@]}" >mended.txt 2>/dev/null
     loss=$(sed 1d log.csv | tail -n $((batches / 10)) | awk -F, '{ s += $3 } END { printf "%.4f", s / NR }')
     if [ "$command" = detector ]; then
         printf '%s\n' "$loss" "$(average_precision backup/net.backup)" "$(average_precision backup/net$final)" >figures

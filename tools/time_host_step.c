@@ -6,9 +6,10 @@
  * bench_host.sh also compiles it against the unpatched host, which has no hook. Inputs and labels
  * are random numbers from a fixed seed. */
 #define _POSIX_C_SOURCE 200809L
+#include "base/clock.h"
 #include "darknet.h"
 #if __has_include("darknet_hook.h")
-#include "darknet_hook.h"
+#include "darknet/darknet_hook.h"
 #define PATCHED
 #endif
 
@@ -16,13 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* The unpatched host leaves these arrays of a [batchnorm] layer out and would write to NULL. */
 static void complete_batchnorm_layers(network *net)
@@ -88,10 +82,10 @@ int main(int argc, char **argv)
 #endif
     double shortest = DBL_MAX;
     for (long i = 0; i <= steps; i++) {
-        double start = seconds_now();
+        double start = clock_seconds();
         train_network_datum(net);
         wait_for_gpu(net);
-        double taken = seconds_now() - start;
+        double taken = clock_seconds() - start;
         if (i > 0 && taken < shortest) {
             shortest = taken;
         }

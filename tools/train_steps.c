@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "darknet.h"
-#include "darknet_hook.h"
-#include "random_stream.h"
+#include "darknet/darknet_hook.h"
+#include "base/random_stream.h"
 
 enum { TRAINED = 0, USAGE = 2, NO_LOSS = 3, FAILED = 4 };
 

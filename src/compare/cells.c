@@ -1,8 +1,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include "cells.h"
-#include "step_times.h"
+#include "compare/cells.h"
+#include "compare/step_times.h"
 
 static const cmp_rate_result *best_of(const cmp_summary *s)
 {

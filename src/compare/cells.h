@@ -3,7 +3,7 @@
 #define CELLS_H
 
 #include <stdio.h>
-#include "statistics.h"
+#include "compare/statistics.h"
 
 enum { CMP_CELL = 128 };
 

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "child.h"
-#include "net_cfg.h"
-#include "run_folder.h"
-#include "sweep.h"
+#include "compare/child.h"
+#include "compare/net_cfg.h"
+#include "compare/run_folder.h"
+#include "compare/sweep.h"
 
 static const char mark[] = ": cannot be decoded";
 

@@ -7,7 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "child.h"
+#include "compare/child.h"
 
 /* Between fork and exec, with all signals blocked. */
 _Noreturn static void become(char *const *argv, int threads, int output, pid_t parent)

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 #include <sys/types.h>
-#include "optimizer.h"
+#include "base/error.h"
 
 typedef struct {
     pid_t pid;           /* 0: not running */

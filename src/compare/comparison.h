@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include "optimizer.h"
+#include "base/error.h"
 
 enum { CMP_BINS = 100 }; /* of a curve; a run of fewer batches has one bin a batch */
 

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "csv.h"
+#include "compare/csv.h"
 
 enum { MAX_BYTES = 1 << 28 };
 

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
-#include "optimizer.h"
+#include "base/error.h"
 
 enum { CSV_MAX_COLUMNS = 32 };
 

@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
-#include "atomic_file.h"
-#include "data_cfg.h"
-#include "net_cfg.h"
+#include "files/atomic_file.h"
+#include "compare/data_cfg.h"
+#include "compare/net_cfg.h"
 
 enum { LINE = 4096, MOST_SEARCHES = 50000000 };
 

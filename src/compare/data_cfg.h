@@ -3,7 +3,7 @@
 #ifndef DATA_CFG_H
 #define DATA_CFG_H
 
-#include "optimizer.h"
+#include "base/error.h"
 
 typedef struct {
     char *path; /* of the data cfg */

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "gnuplot.h"
+#include "compare/gnuplot.h"
 
 extern char **environ;
 

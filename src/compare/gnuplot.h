@@ -4,7 +4,7 @@
 #define GNUPLOT_H
 
 #include <stdio.h>
-#include "statistics.h"
+#include "compare/statistics.h"
 
 /* Runs the script and writes the picture (its standard output) to `picture`. Reads no settings of
  * the user's. OPT_NO_FILE: gnuplot is not installed; OPT_IO: it failed, with the first line it

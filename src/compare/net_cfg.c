@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "net_cfg.h"
+#include "compare/net_cfg.h"
 
 enum { MOST_BYTES = 1 << 30, LINE = 4096 };
 

@@ -4,7 +4,7 @@
 #define NET_CFG_H
 
 #include <stddef.h>
-#include "optimizer.h"
+#include "base/error.h"
 
 typedef struct {
     const char *key;

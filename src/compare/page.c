@@ -2,11 +2,11 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "cells.h"
-#include "gnuplot.h"
-#include "pictures.h"
-#include "report.h"
-#include "tables.h"
+#include "compare/cells.h"
+#include "compare/gnuplot.h"
+#include "compare/pictures.h"
+#include "compare/report.h"
+#include "compare/tables.h"
 
 static const char style[] =
     ":root{color-scheme:light dark;--ink:#1b1f24;--soft:#59636e;--paper:#fff;--line:#d1d9e0;"

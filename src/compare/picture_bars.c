@@ -1,10 +1,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "cells.h"
-#include "gnuplot.h"
-#include "pictures.h"
-#include "step_times.h"
+#include "compare/cells.h"
+#include "compare/gnuplot.h"
+#include "compare/pictures.h"
+#include "compare/step_times.h"
 
 /* --- horizontal bars: the first optimizer on top --- */
 

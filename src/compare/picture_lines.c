@@ -1,9 +1,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "cells.h"
-#include "gnuplot.h"
-#include "pictures.h"
+#include "compare/cells.h"
+#include "compare/gnuplot.h"
+#include "compare/pictures.h"
 
 /* --- ranges --- */
 

@@ -2,11 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "atomic_file.h"
-#include "gnuplot.h"
-#include "pictures.h"
-#include "report.h"
-#include "tables.h"
+#include "files/atomic_file.h"
+#include "compare/gnuplot.h"
+#include "compare/pictures.h"
+#include "compare/report.h"
+#include "compare/tables.h"
 
 const picture_row cmp_pictures[] = {
     {"curves.png", "Loss while training",

@@ -3,7 +3,7 @@
 #define PICTURES_H
 
 #include <stdio.h>
-#include "statistics.h"
+#include "compare/statistics.h"
 
 typedef enum { PICTURE_DRAWN, PICTURE_EMPTY, PICTURE_NO_MEMORY } picture_result;
 

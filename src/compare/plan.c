@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "atomic_file.h"
-#include "hrnn_model.h"
-#include "net_cfg.h"
-#include "plan.h"
-#include "statistics.h"
+#include "optimizer/optimizer.h"
+#include "files/atomic_file.h"
+#include "hrnn/hrnn_model.h"
+#include "compare/net_cfg.h"
+#include "compare/plan.h"
+#include "compare/statistics.h"
 
 enum { MOST_RATES = 200, MOST_LETTERS = 800 /* of -out: messages name files there */ };
 static const double half_decades[] = {1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3,

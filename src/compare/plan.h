@@ -2,8 +2,8 @@
 #ifndef PLAN_H
 #define PLAN_H
 
-#include "comparison.h"
-#include "data_cfg.h"
+#include "compare/comparison.h"
+#include "compare/data_cfg.h"
 
 typedef struct {
     char label[64]; /* of folders and tables */

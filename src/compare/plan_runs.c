@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-#include "net_cfg.h"
-#include "plan.h"
-#include "statistics.h"
+#include "compare/net_cfg.h"
+#include "compare/plan.h"
+#include "compare/statistics.h"
 
 /* --- which --- */
 

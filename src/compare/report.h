@@ -13,7 +13,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "comparison.h"
+#include "compare/comparison.h"
 
 /* The five tables. OPT_IO names the file that cannot be written, OPT_NO_MEMORY. */
 opt_status cmp_write_tables(const comparison *c, const char *folder, opt_error *error);

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "atomic_file.h"
-#include "net_cfg.h"
-#include "run_files.h"
-#include "statistics.h"
+#include "files/atomic_file.h"
+#include "compare/net_cfg.h"
+#include "compare/run_files.h"
+#include "compare/statistics.h"
 
 enum { NON_FINITE_IN_A_ROW = 20, HIGH_IN_A_ROW = 50, HIGH = 100 };
 static const char loss_header[] = "batch,images,loss,average,rate,seconds,update\n";

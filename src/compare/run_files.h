@@ -2,7 +2,7 @@
 #ifndef RUN_FILES_H
 #define RUN_FILES_H
 
-#include "comparison.h"
+#include "compare/comparison.h"
 
 typedef struct {
     long batch;   /* the last one in loss.csv; 0: none yet */

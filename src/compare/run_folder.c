@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "atomic_file.h"
-#include "net_cfg.h"
-#include "run_files.h"
-#include "run_folder.h"
+#include "files/atomic_file.h"
+#include "compare/net_cfg.h"
+#include "compare/run_files.h"
+#include "compare/run_folder.h"
 
 enum { PATH = 4096 };
 

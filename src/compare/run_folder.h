@@ -2,7 +2,7 @@
 #ifndef RUN_FOLDER_H
 #define RUN_FOLDER_H
 
-#include "plan.h"
+#include "compare/plan.h"
 
 typedef struct {
     char *path;          /* plan_run_folder */

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "statistics.h"
+#include "compare/statistics.h"
 
 double cmp_default_rate(const char *optimizer)
 {

@@ -7,7 +7,7 @@
 #ifndef STATISTICS_H
 #define STATISTICS_H
 
-#include "comparison.h"
+#include "compare/comparison.h"
 
 typedef struct { /* over seeds; all NaN: not measured in at least one of them */
     double mean, low, high;

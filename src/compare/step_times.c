@@ -1,4 +1,4 @@
-#include "step_times.h"
+#include "compare/step_times.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

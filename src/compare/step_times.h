@@ -3,7 +3,7 @@
 #define STEP_TIMES_H
 
 #include <stdio.h>
-#include "statistics.h"
+#include "compare/statistics.h"
 
 /* NULL: not measured. */
 const cmp_step_time *cmp_find_time(const comparison *c, const char *optimizer, int batch_size);

@@ -6,11 +6,12 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
-#include "child.h"
-#include "run_files.h"
-#include "run_folder.h"
-#include "statistics.h"
-#include "sweep.h"
+#include "base/clock.h"
+#include "compare/child.h"
+#include "compare/run_files.h"
+#include "compare/run_folder.h"
+#include "compare/statistics.h"
+#include "compare/sweep.h"
 
 enum { DIVERGED = 3, POLL_MS = 500, LOOK_SECONDS = 2 };
 
@@ -22,13 +23,6 @@ typedef struct {
     run_progress progress;
     int stopped; /* it was told to */
 } training;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static opt_status add_run(comparison *c, const cmp_run *run, opt_error *error)
 {
@@ -183,7 +177,7 @@ static void wait_for_news(crew *w)
 /* Reads the logs of those that run. */
 static void look(crew *w)
 {
-    if (now() - w->looked < LOOK_SECONDS) return;
+    if (clock_seconds() - w->looked < LOOK_SECONDS) return;
     for (int i = 0; i < w->jobs; i++) {
         training *t = &w->slots[i];
         if (!t->run) continue;
@@ -191,7 +185,7 @@ static void look(crew *w)
         run_folder_drop_epochs(t->folder.path);
         if (t->progress.hopeless) kill(t->process.pid, SIGKILL);
     }
-    w->looked = now();
+    w->looked = clock_seconds();
 }
 
 static void tell(crew *w)
@@ -209,10 +203,10 @@ static void tell(crew *w)
         p.latest_batch = t->progress.batch;
     }
     if (s->started == 0) {
-        s->started = now();
+        s->started = clock_seconds();
         s->done_at_start = work;
     }
-    double gone = now() - s->started, here = work - s->done_at_start;
+    double gone = clock_seconds() - s->started, here = work - s->done_at_start;
     if (p.runs < p.done) p.runs = p.done;
     p.fraction = p.runs ? work / p.runs : 1;
     if (gone > 2 && here > 0) p.seconds_left = gone * (p.runs - work) / here;
@@ -281,7 +275,7 @@ static opt_status time_training(sweep *s, training *t, opt_error *error)
 {
     enum { ENOUGH_BATCHES = 4, ENOUGH_SECONDS = 30 };
     char reason[500];
-    double began = now();
+    double began = clock_seconds();
     int enough = 0;
     opt_status status = start(s, t, s->cores, error);
     if (status) return status;
@@ -289,7 +283,7 @@ static opt_status time_training(sweep *s, training *t, opt_error *error)
         struct pollfd output = {t->process.output, POLLIN, 0};
         poll(&output, 1, POLL_MS);
         if (*s->stop || *s->hurry) tell_to_stop(t, SIGKILL);
-        if (now() - began < ENOUGH_SECONDS || enough) continue;
+        if (clock_seconds() - began < ENOUGH_SECONDS || enough) continue;
         enough = run_files_progress(t->folder.path).batch >= ENOUGH_BATCHES;
         if (enough) kill(t->process.pid, SIGKILL);
     } while (child_listen(&t->process));

@@ -3,7 +3,7 @@
 #define SWEEP_H
 
 #include <signal.h>
-#include "plan.h"
+#include "compare/plan.h"
 
 typedef struct {
     int runs, done, diverged; /* of the whole sweep, those kept from before included */

@@ -2,13 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "atomic_file.h"
-#include "cells.h"
-#include "csv.h"
-#include "report.h"
-#include "statistics.h"
-#include "step_times.h"
-#include "tables.h"
+#include "files/atomic_file.h"
+#include "compare/cells.h"
+#include "compare/csv.h"
+#include "compare/report.h"
+#include "compare/statistics.h"
+#include "compare/step_times.h"
+#include "compare/tables.h"
 
 static const char *const outcomes[] = {"unfinished", "finished", "diverged"};
 

@@ -3,7 +3,7 @@
 #define TABLES_H
 
 #include <stdio.h>
-#include "comparison.h"
+#include "compare/comparison.h"
 
 #define RUNS_HEADER                                                                                \
     "network,data,setting,batches,batch_size,softmax,optimizer,rate,seed,outcome,last_batch,"      \

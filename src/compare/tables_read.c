@@ -2,10 +2,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include "csv.h"
-#include "report.h"
-#include "statistics.h"
-#include "tables.h"
+#include "compare/csv.h"
+#include "compare/report.h"
+#include "compare/statistics.h"
+#include "compare/tables.h"
 
 enum {
     NETWORK,

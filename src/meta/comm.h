@@ -4,7 +4,9 @@
 #ifndef COMM_H
 #define COMM_H
 
-#include "optimizer.h"
+#include <stdint.h>
+#include <stddef.h>
+#include "base/error.h"
 
 typedef struct comm comm;
 

@@ -1,4 +1,4 @@
-#include "comm.h"
+#include "meta/comm.h"
 
 #include <limits.h>
 #include <mpi.h>

@@ -1,12 +1,12 @@
-#include "episode.h"
+#include "meta/episode.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "hrnn_step.h"
-#include "meta_random.h"
-#include "rule_hrnn.h"
+#include "hrnn/hrnn_step.h"
+#include "meta/meta_random.h"
+#include "hrnn/rule_hrnn.h"
 
 /* What steps change beside the arrays; as it stands in a checkpoint. */
 typedef struct {

@@ -5,8 +5,8 @@
 #ifndef EPISODE_H
 #define EPISODE_H
 
-#include "hrnn_model.h"
-#include "problem.h"
+#include "hrnn/hrnn_model.h"
+#include "problems/problem.h"
 
 typedef struct {
     enum {

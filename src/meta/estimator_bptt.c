@@ -1,9 +1,9 @@
-#include "estimator_bptt.h"
+#include "meta/estimator_bptt.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "hrnn_unroll.h"
+#include "adjoint/hrnn_unroll.h"
 
 /* Of a problem without a loss on all data, those of the meta-loss are of batches from here on. */
 static const uint64_t first_held_out = (uint64_t)1 << 40;

@@ -6,7 +6,7 @@
 #ifndef ESTIMATOR_BPTT_H
 #define ESTIMATOR_BPTT_H
 
-#include "episode.h"
+#include "meta/episode.h"
 
 typedef struct bptt bptt;
 

@@ -1,10 +1,10 @@
-#include "estimator_es.h"
+#include "meta/estimator_es.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "meta_random.h"
+#include "meta/meta_random.h"
 
 opt_status es_init(es_estimator *es, es_kind kind, int pairs, double sigma, size_t n, uint64_t seed,
                    const unsigned char *used, opt_error *error)

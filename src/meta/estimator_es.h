@@ -14,7 +14,9 @@
 #ifndef ESTIMATOR_ES_H
 #define ESTIMATOR_ES_H
 
-#include "optimizer.h"
+#include <stdint.h>
+#include <stddef.h>
+#include "base/error.h"
 
 typedef enum { ES_WHOLE, ES_PES, ES_NRES } es_kind;
 

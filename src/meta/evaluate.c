@@ -1,4 +1,5 @@
-#include "evaluate.h"
+#include "base/clock.h"
+#include "meta/evaluate.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -9,9 +10,9 @@
 #include <omp.h>
 #endif
 
-#include "meta_random.h"
-#include "metatrain_options.h"
-#include "safetensors.h"
+#include "meta/meta_random.h"
+#include "meta/metatrain_options.h"
+#include "files/safetensors.h"
 
 const uint64_t evaluate_lengths[TRIAL_MARKS] = {1, 5, 25};
 
@@ -78,13 +79,6 @@ opt_status evaluate_read_horizon(const char *path, uint64_t *steps, opt_error *e
 
 /* --- the plan --- */
 
-static double now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static uint64_t instance_seed(const evaluation *e, int source_row, int seed)
 {
     const char *name = e->source->rows[source_row].name;
@@ -103,9 +97,9 @@ static opt_status measure_row(evaluation *e, int r, opt_error *error)
     float *x = problem_floats(2 * p->n, error);
     if (x) {
         problem_start(p, x);
-        const double start = now(CLOCK_THREAD_CPUTIME_ID);
+        const double start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
         for (uint64_t t = 0; t < TIMES; t++) problem_gradient(p, x, t, x + p->n);
-        e->seconds[r] = (now(CLOCK_THREAD_CPUTIME_ID) - start) / TIMES + 3e-6 + 2e-8 * (double)p->n;
+        e->seconds[r] = (clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start) / TIMES + 3e-6 + 2e-8 * (double)p->n;
         e->parameters[r] = p->n;
     }
     problem_free(p);
@@ -280,7 +274,7 @@ static void finish_run(evaluation *e, const run *u, session *s)
 {
     e->done++;
     s->cost_done += u->cost;
-    const double elapsed = now(CLOCK_MONOTONIC) - s->start;
+    const double elapsed = clock_seconds() - s->start;
     /* The first runs are too short to tell. */
     const double left =
         elapsed > 1 ? elapsed * (s->cost - s->cost_done) / s->cost_done : (double)NAN;
@@ -290,7 +284,7 @@ static void finish_run(evaluation *e, const run *u, session *s)
 
 opt_status evaluate_run(evaluation *e, const evaluate_callbacks *callbacks, opt_error *error)
 {
-    session s = {.callbacks = callbacks, .start = now(CLOCK_MONOTONIC), .error = error};
+    session s = {.callbacks = callbacks, .start = clock_seconds(), .error = error};
     int (*const stop)(void *) = callbacks ? callbacks->stop : NULL;
     void *context = callbacks ? callbacks->context : NULL;
     int ended = 0;

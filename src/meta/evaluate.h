@@ -5,8 +5,8 @@
 #ifndef META_EVALUATE_H
 #define META_EVALUATE_H
 
-#include "population.h"
-#include "trial.h"
+#include "meta/population.h"
+#include "meta/trial.h"
 
 enum { EVALUATE_ROWS = 1, EVALUATE_LENGTHS = 2, EVALUATE_STARTS = 4, EVALUATE_ALL = 7 };
 enum {

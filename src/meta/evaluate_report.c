@@ -1,4 +1,4 @@
-#include "evaluate_report.h"
+#include "meta/evaluate_report.h"
 
 #include <errno.h>
 #include <math.h>
@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "atomic_file.h"
+#include "files/atomic_file.h"
 
 /* The loss of a row under the subject and under each baseline at its best rate. */
 typedef struct {

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "evaluate.h"
+#include "meta/evaluate.h"
 
 /* The report card. model: how it names what was evaluated. Rows that a stop has left unfinished are
  * left out. */

@@ -1,11 +1,11 @@
-#include "meta_model.h"
+#include "meta/meta_model.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "meta_random.h"
+#include "meta/meta_random.h"
 
 float *meta_params(hrnn_model *model)
 {

@@ -4,7 +4,8 @@
 #ifndef META_MODEL_H
 #define META_MODEL_H
 
-#include "hrnn_model.h"
+#include <stdint.h>
+#include "hrnn/hrnn_model.h"
 
 /* The vector: [HRNN_META_PARAMS], in the order of hrnn_rows; the last ones are 0 and not used in
  * hrnn-1. */

@@ -1,4 +1,4 @@
-#include "meta_optimizer.h"
+#include "meta/meta_optimizer.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,9 @@
 #ifndef META_OPTIMIZER_H
 #define META_OPTIMIZER_H
 
-#include "optimizer.h"
+#include <stdint.h>
+#include <stddef.h>
+#include "base/error.h"
 
 typedef struct {
     enum { META_ADAM, META_RMSPROP } rule;

@@ -5,7 +5,7 @@
 
 #include <xxhash.h>
 
-#include "draw.h"
+#include "problems/draw.h"
 
 typedef enum {
     META_START,         /* start values of a model; 0, 0 */

@@ -1,11 +1,11 @@
-#include "meta_source.h"
+#include "meta/meta_source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "corpus.h"
+#include "problems/corpus.h"
 
 struct corpus_source {
     meta_source source;

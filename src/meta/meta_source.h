@@ -2,7 +2,7 @@
 #ifndef META_SOURCE_H
 #define META_SOURCE_H
 
-#include "population.h"
+#include "meta/population.h"
 
 typedef struct corpus_source corpus_source;
 

@@ -1,4 +1,5 @@
-#include "metatrain.h"
+#include "base/clock.h"
+#include "meta/metatrain.h"
 
 #include <errno.h>
 #include <math.h>
@@ -7,23 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "metatrain_private.h"
+#include "meta/metatrain_private.h"
 
 /* What ranks want of each other, or'ed: bits 0 to 31 are signals. */
 #define WANT_SAVE ((uint64_t)1 << 32)
 #define WANT_END ((uint64_t)1 << 33)
-
-double metatrain_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-double metatrain_seconds(const metatrain *m)
-{
-    return m->seconds_before + metatrain_clock() - m->progress.started;
-}
 
 uint64_t metatrain_steps(const metatrain *m)
 {
@@ -78,7 +67,7 @@ static opt_status init(metatrain *m, const hrnn_model *start, opt_error *error)
     if (!status) status = meta_optimizer_init(&m->optimizer, &optimizer, HRNN_META_PARAMS, error);
     if (!status) status = progress_init(&m->progress, m->source, m->path, error);
     if (status) return status;
-    m->progress.started = m->progress.reported = metatrain_clock();
+    m->progress.started = m->progress.reported = clock_seconds();
     m->population = population_create(&population, m->source, &m->model, m->comm, error);
     return m->population ? OPT_OK : OPT_NO_MEMORY;
 }
@@ -158,7 +147,7 @@ static uint64_t wishes(const metatrain *m, const metatrain_callbacks *callbacks,
     if (signal > 0 && signal < 32) wish |= (uint64_t)1 << signal;
     if (comm_rank(m->comm) != 0) return wish;
     if (o->hours > 0 && metatrain_seconds(m) >= o->hours * 3600) wish |= WANT_END;
-    if (metatrain_clock() - saved >= o->save_minutes * 60) wish |= WANT_SAVE;
+    if (clock_seconds() - saved >= o->save_minutes * 60) wish |= WANT_SAVE;
     return wish;
 }
 
@@ -187,7 +176,7 @@ opt_status metatrain_run(metatrain *m, const metatrain_callbacks *callbacks, int
                          opt_error *error)
 {
     opt_status status = OPT_OK;
-    double saved = metatrain_clock();
+    double saved = clock_seconds();
     *signal = 0;
     uint64_t wish = wishes(m, callbacks, saved);
     comm_or(m->comm, &wish, 1);
@@ -196,7 +185,7 @@ opt_status metatrain_run(metatrain *m, const metatrain_callbacks *callbacks, int
         if ((status = outer_step(m, callbacks, &wish, error))) return status;
         if (is_over(m, wish) || !(wish & WANT_SAVE)) continue;
         if ((status = metatrain_save(m, error))) return status;
-        saved = metatrain_clock();
+        saved = clock_seconds();
     }
     while (*signal < 32 && !(wish >> *signal & 1)) ++*signal;
     if (*signal == 32) *signal = 0;

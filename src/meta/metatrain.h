@@ -7,7 +7,7 @@
 #ifndef METATRAIN_H
 #define METATRAIN_H
 
-#include "metatrain_options.h"
+#include "meta/metatrain_options.h"
 
 typedef struct metatrain metatrain;
 

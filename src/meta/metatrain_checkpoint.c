@@ -6,8 +6,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "metatrain_private.h"
-#include "safetensors.h"
+#include "meta/metatrain_private.h"
+#include "files/safetensors.h"
 #include "version.h"
 
 static const char format_name[] = "metatrain-1";

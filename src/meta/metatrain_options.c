@@ -1,4 +1,4 @@
-#include "metatrain_options.h"
+#include "meta/metatrain_options.h"
 
 #include <errno.h>
 #include <math.h>

@@ -3,8 +3,8 @@
 #ifndef METATRAIN_OPTIONS_H
 #define METATRAIN_OPTIONS_H
 
-#include "meta_optimizer.h"
-#include "population.h"
+#include "meta/meta_optimizer.h"
+#include "meta/population.h"
 
 enum { METATRAIN_BPTT = 3 };
 enum { METATRAIN_HRNN_1, METATRAIN_HRNN_2 };

@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-#include "meta_model.h"
-#include "metatrain.h"
+#include "meta/meta_model.h"
+#include "meta/metatrain.h"
 
 /* Sums for the reports. As it stands in a checkpoint: doubles only. */
 typedef struct {
@@ -42,7 +42,6 @@ struct metatrain {
     progress progress;
 };
 
-double metatrain_clock(void);                 /* seconds */
 double metatrain_seconds(const metatrain *m); /* of the whole run */
 
 /* --- metatrain_progress.c --- */

@@ -3,8 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "atomic_file.h"
-#include "metatrain_private.h"
+#include "base/clock.h"
+#include "files/atomic_file.h"
+#include "meta/metatrain_private.h"
+
+double metatrain_seconds(const metatrain *m)
+{
+    return m->seconds_before + clock_seconds() - m->progress.started;
+}
 
 static opt_status find_families(progress *p, const meta_source *source)
 {
@@ -162,7 +168,7 @@ opt_status progress_report(metatrain *m, const metatrain_callbacks *callbacks, o
 {
     progress *p = &m->progress;
     progress_sums *s = &p->sums;
-    const double now = metatrain_clock();
+    const double now = clock_seconds();
     const double per_second = (double)(m->step - p->reported_step) / fmax(now - p->reported, 1e-9);
     for (int f = 0; f < p->families; f++) {
         const double *family = p->family_sums + 2 * f;

@@ -1,4 +1,4 @@
-#include "population.h"
+#include "meta/population.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -7,10 +7,10 @@
 #include <omp.h>
 #endif
 
-#include "estimator_bptt.h"
-#include "hrnn_unroll.h"
-#include "meta_model.h"
-#include "meta_random.h"
+#include "meta/estimator_bptt.h"
+#include "adjoint/hrnn_unroll.h"
+#include "meta/meta_model.h"
+#include "meta/meta_random.h"
 
 /* One episode of a pair in an outer step. */
 typedef struct {

@@ -4,9 +4,9 @@
 #ifndef POPULATION_H
 #define POPULATION_H
 
-#include "comm.h"
-#include "episode.h"
-#include "estimator_es.h"
+#include "meta/comm.h"
+#include "meta/episode.h"
+#include "meta/estimator_es.h"
 
 /* What problems are drawn from. Borrowed. */
 typedef struct {

@@ -1,9 +1,9 @@
-#include "trial.h"
+#include "meta/trial.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#include "rule_hrnn.h"
+#include "hrnn/rule_hrnn.h"
 
 /* As in a comparison of networks: a start may be a lucky one, and not to learn is not to diverge.
  */

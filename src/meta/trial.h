@@ -3,8 +3,8 @@
 #ifndef META_TRIAL_H
 #define META_TRIAL_H
 
-#include "hrnn_model.h"
-#include "problem.h"
+#include "hrnn/hrnn_model.h"
+#include "problems/problem.h"
 
 enum {
     TRIAL_MARKS = 3,

@@ -1,0 +1,115 @@
+#include "problems/classifier.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "problems/draw.h"
+#include "problems/vectors.h"
+
+enum { MAX_SAMPLES = 1 << 20 };
+
+static void classifier_start(problem *base, float *x)
+{
+    const classifier *p = (const classifier *)base;
+    const net_tensor *tensors = net_tensors(p->net);
+    random_stream stream = draw_stream(base->seed, STREAM_INIT, 1);
+    for (int k = 0; k < base->n_tensors; k++) {
+        const net_tensor *t = &tensors[k];
+        float *to = x + base->tensors[k].offset, scale = 1;
+        if (p->start == START_NETWORK && !t->fan_in) {
+            for (size_t i = 0; i < t->n; i++) to[i] = t->is_scale ? 1 : 0;
+            continue;
+        }
+        if (p->start != START_NORMAL)
+            scale = (float)(p->start_scale / sqrt(t->fan_in ? t->fan_in : (double)t->n));
+        draw_normals(&stream, to, t->n, scale);
+    }
+}
+
+static void draw_batch(classifier *p, uint64_t t)
+{
+    random_stream stream = draw_stream(p->base.seed, STREAM_ORDER, t);
+    for (int i = 0; i < p->batch; i++) p->chosen[i] = draw_below(&stream, (uint32_t)p->samples);
+    net_set_batch(p->net, p->images, p->labels, p->chosen, p->batch);
+}
+
+static double classifier_gradient(problem *base, const float *x, uint64_t t, float *g)
+{
+    classifier *p = (classifier *)base;
+    draw_batch(p, t);
+    return net_gradient(p->net, x, g);
+}
+
+static void classifier_hvp(problem *base, const float *x, uint64_t t, const float *v, float *hv)
+{
+    classifier *p = (classifier *)base;
+    draw_batch(p, t);
+    net_hvp(p->net, x, v, hv);
+}
+
+/* The mean over the samples, batch after batch: a normalisation sees batches as in training. */
+static double classifier_full_gradient(problem *base, const float *x, float *g)
+{
+    classifier *p = (classifier *)base;
+    double sum = 0;
+    if (g) memset(g, 0, base->n * sizeof *g);
+    for (int first = 0; first < p->samples; first += p->batch) {
+        const int here = p->samples - first < p->batch ? p->samples - first : p->batch;
+        for (int i = 0; i < here; i++) p->chosen[i] = (uint32_t)(first + i);
+        net_set_batch(p->net, p->images, p->labels, p->chosen, here);
+        sum += here * net_gradient(p->net, x, g ? p->part : NULL);
+        if (g) vector_add(g, (float)here / (float)p->samples, p->part, base->n);
+    }
+    return sum / p->samples;
+}
+
+static void classifier_free(problem *base)
+{
+    classifier *p = (classifier *)base;
+    net_free(p->net);
+    free(p->images);
+    free(p->labels);
+    free(p->chosen);
+    free(p->part);
+}
+
+static classifier *allocate(net *n, uint64_t seed, opt_error *error)
+{
+    static const problem_ops ops = {classifier_start, classifier_gradient, classifier_hvp,
+                                    classifier_full_gradient, classifier_free};
+    const net_tensor *tensors = net_tensors(n);
+    const int count = net_tensor_count(n);
+    const char *names[2 * NET_MAX_LAYERS];
+    size_t sizes[2 * NET_MAX_LAYERS];
+    for (int k = 0; k < count; k++) {
+        names[k] = tensors[k].name;
+        sizes[k] = tensors[k].n;
+    }
+    return problem_allocate(sizeof(classifier), &ops, seed, count, names, sizes, error);
+}
+
+classifier *classifier_create(const net_spec *spec, int samples, int batch, uint64_t seed,
+                              opt_error *error)
+{
+    if (!problem_check("the samples of a problem", samples, 1, MAX_SAMPLES, error)) return NULL;
+    net *n = net_create(spec, batch, error);
+    if (!n) return NULL;
+    classifier *p = allocate(n, seed, error);
+    if (!p) {
+        net_free(n);
+        return NULL;
+    }
+    p->net = n;
+    p->samples = samples;
+    p->batch = batch;
+    const size_t inputs = (size_t)spec->channels * (size_t)spec->height * (size_t)spec->width;
+    p->images = problem_floats((size_t)samples * inputs, error);
+    p->labels = calloc((size_t)samples, 1);
+    p->chosen = calloc((size_t)batch, sizeof *p->chosen);
+    p->part = p->images ? problem_floats(p->base.n, error) : NULL;
+    if (p->part && p->labels && p->chosen) return p;
+    if (p->part) opt_fail(error, OPT_NO_MEMORY, "no memory for %d samples", samples);
+    problem_free(&p->base);
+    return NULL;
+}

@@ -1,0 +1,35 @@
+/* The ensembles of problems that optimizers are meta-trained on, as rows of a table. */
+#ifndef META_CORPUS_H
+#define META_CORPUS_H
+
+#include "problems/problem.h"
+#include "base/random_stream.h"
+
+enum {
+    CORPUS_PAPER = 1,     /* the reference's groups that are on by default */
+    CORPUS_PAPER_ALL = 2, /* all its groups */
+    CORPUS_WIDE = 4,
+};
+
+typedef struct {
+    const char *name;  /* unique */
+    const char *group; /* what progress and evaluations are summed over */
+    unsigned corpora;  /* a sum of CORPUS_* */
+    double weight;     /* how often it is drawn, relative to the other rows of a corpus */
+    problem_spec spec;
+} corpus_row;
+
+/* All rows of all corpora. */
+extern const corpus_row corpus_table[];
+extern const size_t corpus_table_rows;
+
+/* The corpus called "paper", "paper-all" or "wide"; 0 and *error: there is none of that name. */
+unsigned corpus_find(const char *name, opt_error *error);
+
+/* Whether a row of it needs images. */
+bool corpus_needs_images(unsigned corpus);
+
+/* One row of the corpus, by weight. */
+const corpus_row *corpus_draw(unsigned corpus, random_stream *stream);
+
+#endif
