@@ -138,16 +138,16 @@ static void test_resume(void **state)
         make_network(&after);
         optimizer *opt = create(row, &straight);
         run(opt, &straight, 1, 12);
-        opt_true_params(opt);
+        opt_show_true(opt);
 
         optimizer *first = create(row, &before);
         run(first, &before, 1, 7);
-        opt_true_params(first);
+        opt_show_true(first);
         save(first, scratch_path("state"));
         copy_params(&after, &before);
-        opt_attended_params(first); /* and a save does not disturb the run that it was made from */
+        opt_show_attended(first); /* and a save does not disturb the run that it was made from */
         run(first, &before, 8, 12);
-        opt_true_params(first);
+        opt_show_true(first);
         expect_equal(&straight, &before);
 
         optimizer *second = create(row, &after);
@@ -160,7 +160,7 @@ static void test_resume(void **state)
         assert_int_equal(opt_steps(second), 7);
         assert_memory_equal(offsets, "0123456789", 10);
         run(second, &after, 8, 12);
-        opt_true_params(second);
+        opt_show_true(second);
         expect_equal(&straight, &after);
         assert_int_equal(opt_steps(second), 12);
 
@@ -185,7 +185,7 @@ static void check_save_at_attended_params(int row)
     run(opt, &net, 1, 3);
     save(opt, scratch_path("state"));
     float attended = net.tensors[0].param[0];
-    opt_true_params(opt);
+    opt_show_true(opt);
     assert_true(net.tensors[0].param[0] != attended);
     save(opt, scratch_path("state2"));
     expect_same_file("state", "state2");
@@ -218,7 +218,7 @@ static void check_compact_and_back(int full, int compact)
     make_network(&net);
     optimizer *opt = create(compact, &net);
     run(opt, &net, 1, 7);
-    opt_true_params(opt);
+    opt_show_true(opt);
     save(opt, scratch_path("state"));
     optimizer *there = go_on(full, &here, &net);
     save(there, scratch_path("state2"));
@@ -226,7 +226,7 @@ static void check_compact_and_back(int full, int compact)
     optimizer *again = go_on(compact, &back, &net);
     save(again, scratch_path("state2"));
     expect_same_file("state", "state2");
-    opt_attended_params(opt);
+    opt_show_attended(opt);
     run(opt, &net, 8, 9);
     run(there, &here, 8, 9);
     run(again, &back, 8, 9);

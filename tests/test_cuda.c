@@ -219,12 +219,12 @@ static void test_agrees_with_cpu(void **state)
             expect_close(&cpu, &cuda, row);
         }
         expect_close_log_lr(&cpu, &cuda, row);
-        opt_true_params(cpu.opt);
-        opt_true_params(cuda.opt);
-        opt_true_params(cuda.opt);
+        opt_show_true(cpu.opt);
+        opt_show_true(cuda.opt);
+        opt_show_true(cuda.opt);
         expect_close(&cpu, &cuda, row);
-        opt_attended_params(cpu.opt);
-        opt_attended_params(cuda.opt);
+        opt_show_attended(cpu.opt);
+        opt_show_attended(cuda.opt);
         expect_close(&cpu, &cuda, row);
         for (int k = 0; k < N; k++) { /* zeroed, but for a frozen tensor's */
             device_get(1, cuda.grad[k], cuda.tensors[k].grad, sizes[k] * sizeof(float));
@@ -352,7 +352,7 @@ static void test_nothing_to_train(void **state)
             optimizer *opt = create(row, 1, &frozen, n);
             opt_step(opt, 1, NULL);
             opt_step(opt, 1, NULL);
-            opt_true_params(opt);
+            opt_show_true(opt);
             assert_int_equal(opt_steps(opt), 2);
             opt_free(opt);
         }
@@ -397,13 +397,13 @@ static void test_checkpoint(void **state)
             make_network(&back, row, from);
             run(&first, 1, 2);
             save(&first, "attended");
-            opt_true_params(first.opt);
+            opt_show_true(first.opt);
             save(&first, "first");
             expect_same_file("attended", "first");
             get_params(&first);
             put_params(&there, &first);
             put_params(&back, &first);
-            opt_attended_params(first.opt);
+            opt_show_attended(first.opt);
 
             load(&there, "first");
             save(&there, "there");

@@ -215,9 +215,9 @@ static double run_by_hand(const problem_spec *spec, const episode_options *optio
         if (options->loss == LOSS_FULL && (t + 1) % options->every && t + 1 < steps) continue;
         double loss = problem_gradient(p, x, (uint64_t)t + 1, NULL);
         if (options->loss == LOSS_FULL) {
-            opt_true_params(opt);
+            opt_show_true(opt);
             loss = problem_full_loss(p, x);
-            opt_attended_params(opt);
+            opt_show_attended(opt);
         }
         if (t < steps - options->tail * steps) continue;
         total += fmin(log((loss + options->eps) / (start + options->eps)), options->clip);

@@ -111,7 +111,7 @@ static void test_true_parameters(void **state)
         opt_step(opt, 1, NULL);
     }
     const double attended = problem_gradient(p, x, 0, NULL);
-    opt_true_params(opt);
+    opt_show_true(opt);
     const double loss = problem_gradient(p, x, 0, NULL);
     assert_true(fabs(attended - loss) > 1e-4 * loss);
     assert_true(run_trial(&t).loss[0] == loss);

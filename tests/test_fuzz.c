@@ -408,7 +408,7 @@ static void read_state(const char *path, const char *rule)
     } else {
         counts[2]++;
         opt_step(opt, 1, NULL);
-        opt_true_params(opt);
+        opt_show_true(opt);
     }
     opt_free(opt);
 }
@@ -423,7 +423,7 @@ static void write_state(const char *path, const char *rule)
         for (int i = 0; i < 70; i++) grads[0][i] = (float)(i - 30), grads[1][i] = (float)t;
         opt_step(opt, 1, NULL);
     }
-    opt_true_params(opt);
+    opt_show_true(opt);
     assert_int_equal(opt_save(opt, path, &note, 1, &host, 1, NULL), OPT_OK);
     opt_free(opt);
 }

@@ -161,9 +161,9 @@ static void check_features(unsigned features, const char *what, double bound)
         step_reference(&r, &net, ratio);
         opt_step(net.opt, ratio, NULL);
         worst = fmax(worst, compare(&net, &r, 1));
-        opt_true_params(net.opt);
+        opt_show_true(net.opt);
         worst = fmax(worst, compare(&net, &r, 0));
-        opt_attended_params(net.opt);
+        opt_show_attended(net.opt);
         for (int k = 0; k < TENSORS; k++)
             for (size_t i = 0; i < sizes[k] && net.tensors[k].lr_scale != 0; i++)
                 assert_true(net.tensors[k].grad[i] == 0);
@@ -240,18 +240,18 @@ static void check_swap(void)
     for (int k = 0; k < TENSORS; k++)
         memcpy(attended[k], net.tensors[k].param, sizes[k] * sizeof(float));
     for (int times = 0; times < 3; times++) {
-        opt_attended_params(net.opt);
+        opt_show_attended(net.opt);
         for (int k = 0; k < TENSORS; k++)
             assert_memory_equal(net.tensors[k].param, attended[k], sizes[k] * sizeof(float));
-        opt_true_params(net.opt);
-        opt_true_params(net.opt);
+        opt_show_true(net.opt);
+        opt_show_true(net.opt);
         for (int k = 0; k < TENSORS; k++) {
             const float *param = net.tensors[k].param;
             if (times == 0) memcpy(theta[k], param, sizes[k] * sizeof(float));
             assert_memory_equal(param, theta[k], sizes[k] * sizeof(float));
             assert_true(param[0] != attended[k][0] || scales[k] == 0);
         }
-        opt_attended_params(net.opt);
+        opt_show_attended(net.opt);
     }
     destroy(&net);
 }

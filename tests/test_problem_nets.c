@@ -65,8 +65,10 @@ static classifier *make(const net_case *c, int samples, uint64_t seed)
     random_stream stream = draw_stream(seed, STREAM_OTHER, 9);
     const size_t pixels = (size_t)(c->spec.channels * c->spec.height * c->spec.width);
     draw_normals(&stream, p->images, (size_t)samples * pixels, 1);
+    /* The last tensor is the biases of the classes. */
+    const size_t classes = net_tensors(p->net)[net_tensor_count(p->net) - 1].n;
     for (int i = 0; i < samples; i++)
-        p->labels[i] = (uint8_t)draw_below(&stream, (uint32_t)net_classes(p->net));
+        p->labels[i] = (uint8_t)draw_below(&stream, (uint32_t)classes);
     p->start = START_FAN_IN; /* biases and shifts not 0, scales not 1 */
     p->start_scale = 1.5;
     return p;

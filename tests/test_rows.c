@@ -11,7 +11,7 @@
 #include "hrnn/hrnn_tile.h"
 
 enum { KINDS = 4, NEAREST = 32768 };
-static const int kinds[KINDS] = {ROW_HIDDEN + 3, ROW_AVERAGE + 1, ROW_MEAN_SQUARE + 3, ROW_OTHER};
+static const int kinds[KINDS] = {ROW_HIDDEN + 3, ROW_AVERAGE + 1, ROW_MEAN_SQUARE + 3, ROW_ATTENTION};
 static const row_format compact = {.compact = 1, .hidden_unit = 1.5f / 32766};
 
 /* The lanes are alike, so that the first one tells. */
@@ -60,7 +60,7 @@ static void test_errors(void **state)
     for (float x = 1e-20f; x < 1e18f; x *= 1.0173f) {
         assert_true(fabsf(rounded(ROW_AVERAGE, x) - x) <= x / 512);
         assert_true(rounded(ROW_AVERAGE, -x) == -rounded(ROW_AVERAGE, x));
-        assert_true(rounded(ROW_OTHER, -x) == -rounded(ROW_AVERAGE, x));
+        assert_true(rounded(ROW_ATTENTION, -x) == -rounded(ROW_AVERAGE, x));
         if (x > 1e-12f) assert_true(fabsf(rounded(ROW_MEAN_SQUARE, x) - x) <= x / 1024);
     }
     assert_int_equal(encode(ROW_HIDDEN, 3e38f, NEAREST), 32766);
@@ -90,7 +90,7 @@ static void test_random_rounding_is_unbiased(void **state)
 /* Mean squares that lose 1/5000 a step, of 64 parameters. */
 static double decayed(int steps, int at_random)
 {
-    _Alignas(64) unsigned char block[ROW_OTHER * BLOCK * sizeof(float)];
+    _Alignas(64) unsigned char block[ROW_ATTENTION * BLOCK * sizeof(float)];
     float m[BLOCK];
     double sum = 0;
     unsigned char *row = block + row_offset(1, ROW_MEAN_SQUARE);
@@ -132,14 +132,14 @@ static void test_attended_and_true(void **state)
     for (int i = 0; i < 4000000; i++) {
         seed = seed * 1664525u + 1013904223u;
         const float size = ldexpf(1, -(int)(seed >> 8) % 24), away = (float)(seed >> 16) / 32768 - 1;
-        const float d = rounded(ROW_OTHER, size * away * 1e-2f);
+        const float d = rounded(ROW_ATTENTION, size * away * 1e-2f);
         const float theta = (i % 2 ? 1 : 0.25f) + size * 1e-2f * (float)(i % 7 - 3);
         float phi = theta;
         attend_entry(d, &phi);
         const float found = phi - d;
         assert_true(found + d == phi);
         assert_true((found + d) - d == found);
-        const float again = rounded(ROW_OTHER, phi - found);
+        const float again = rounded(ROW_ATTENTION, phi - found);
         assert_true(found + again == phi && phi - again == found);
         assert_true(fabsf(found - theta) <= 1.2e-7f);
         differ += theta + d != phi;

@@ -209,7 +209,7 @@ static void compare_params(const trace *t, size_t step, verdict *worst)
         compare(worst, "attended", k, x->param, x->want_attended + step * x->n, x->n,
                 bound_relative * x->attended_moved);
     }
-    opt_true_params(t->opt);
+    opt_show_true(t->opt);
     get_params(t);
     for (int k = 0; k < t->n; k++) {
         trace_tensor *x = &t->tensors[k];
@@ -218,7 +218,7 @@ static void compare_params(const trace *t, size_t step, verdict *worst)
         opt_get_log_lr(t->opt, k, x->log_lr);
         compare(worst, "log_lr", k, x->log_lr, x->want_log_lr + step * x->n, x->n, bound_absolute);
     }
-    opt_attended_params(t->opt);
+    opt_show_attended(t->opt);
 }
 
 static void compare_states(const trace *t, verdict *worst)

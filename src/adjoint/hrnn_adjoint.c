@@ -126,7 +126,7 @@ opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_er
                         "the adjoint is of an optimizer on device cpu, found cuda");
     if (opt->options.compact)
         return opt_fail(error, OPT_BAD_OPTION, "the adjoint is of a full state, found a compact one");
-    if (hrnn_is_2(&((const hrnn_state *)opt->state)->model))
+    if (hrnn_has_context(&((const hrnn_state *)opt->state)->model))
         return opt_fail(error, OPT_BAD_OPTION,
                         "the adjoint is of models of format hrnn-1, found hrnn-2");
     if (steps < 1)
@@ -177,7 +177,7 @@ void hrnn_adjoint_true_params(const hrnn_adjoint *a, float *theta)
         const hrnn_tensor *tensor = &state->tensors[k];
         const size_t n = tensor->t->n;
         for (size_t i = 0; i < n; i += BLOCK)
-            memcpy(theta + a->tensors[k].first + i, hrnn_state_row(state, tensor, i, ROW_OTHER),
+            memcpy(theta + a->tensors[k].first + i, hrnn_state_row(state, tensor, i, ROW_ATTENTION),
                    (n - i < BLOCK ? n - i : BLOCK) * sizeof *theta);
     }
 }

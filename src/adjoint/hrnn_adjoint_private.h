@@ -12,7 +12,7 @@
 enum { UNIT_PARAMS = 4096 };
 
 /* Rows of a block of cotangents: those of the state, then these. */
-enum { COT_THETA = ROW_OTHER, COT_PHI, COT_GRAD, COT_ROWS };
+enum { COT_THETA = ROW_ATTENTION, COT_PHI, COT_GRAD, COT_ROWS };
 
 /* Where a meta-gradient's outer products lie among a unit's sums. */
 enum {

@@ -1,4 +1,4 @@
-/* Truncated back-propagation through time (Wichrowska et al., 2017, section 4.1; algorithm.md,
+/* Truncated back-propagation through time (Wichrowska et al., 2017, section 4.1; hrnn/algorithm.md,
  * "Meta-training in the paper"): the optimizer trains a problem for some steps, and the gradient of
  * the meta-loss of those steps with respect to the meta-parameters is taken back through them.
  *

@@ -64,10 +64,10 @@ static opt_status save_optimizer(network *net, const char *sidecar, const char *
     write_number(&notes[NOTE_BATCH], (uint64_t)net->batch * (uint64_t)net->subdivisions);
     blob_list blobs = list_all(net);
     /* The arrays beside the weights must hold true parameters, as the weights file does. */
-    opt_true_params(net->hook->opt);
+    opt_show_true(net->hook->opt);
     hook_pull_blobs(&blobs);
     status = opt_save(net->hook->opt, sidecar, notes, NOTES, blobs.items, blobs.n, error);
-    opt_attended_params(net->hook->opt);
+    opt_show_attended(net->hook->opt);
     hook_free_blobs(&blobs);
     return status;
 }
@@ -122,14 +122,14 @@ static opt_status write_weights_file(network *net, atomic_file *file, const char
     float *kept = NULL;
     opt_status status = atomic_open(file, filename, error);
     if (status) return status;
-    if (net->hook->opt) opt_true_params(net->hook->opt);
+    if (net->hook->opt) opt_show_true(net->hook->opt);
     hook_show_statistics(net);
     hook_fold_batchnorm(net, &kept, 1);
     if (!write(net, file->stream, cutoff))
         status = opt_fail(error, OPT_IO, "%s: cannot write it (%s)", filename, strerror(errno));
     hook_fold_batchnorm(net, &kept, 0);
     hook_hide_statistics(net);
-    if (net->hook->opt) opt_attended_params(net->hook->opt);
+    if (net->hook->opt) opt_show_attended(net->hook->opt);
     return status ? status : atomic_sync(file, error);
 }
 

@@ -8,7 +8,7 @@ static void begin_evaluation(network *net)
 {
     struct darknet_hook *hook = net->hook;
     hook_use_device(net);
-    if (hook->opt) opt_true_params(hook->opt);
+    if (hook->opt) opt_show_true(hook->opt);
     hook->states = hook_take_snapshot(hook_list_recurrent_states(net));
 }
 
@@ -18,7 +18,7 @@ static void end_evaluation(network *net)
     hook_use_device(net);
     hook_swap_snapshot(&hook->states);
     hook_free_snapshot(&hook->states);
-    if (hook->opt) opt_attended_params(hook->opt);
+    if (hook->opt) opt_show_attended(hook->opt);
 }
 
 /* Showing and hiding are the same exchange. */

@@ -72,11 +72,11 @@ void hook_average(network **nets, int n)
         lists[k] = hook_list_learned(nets[k]);
         if (lists[k].n != lists[0].n) hook_die("the networks to be averaged are not of one cfg");
     }
-    swap_params(nets, n, opt_true_params);
+    swap_params(nets, n, opt_show_true);
     for (int i = 0; i < lists[0].n; i++) average_array(nets, lists, n, i);
     const optimizer *opt = nets[0]->hook->opt;
     if (opt && opt_has_attention(opt)) average_attended(nets, n);
-    swap_params(nets, n, opt_attended_params);
+    swap_params(nets, n, opt_show_attended);
     hook_use_device(nets[0]);
     for (int k = 0; k < n; k++) hook_free_blobs(&lists[k]);
     free(lists);

@@ -33,7 +33,7 @@ enum {
     ROW_AVERAGE = ROW_HIDDEN + HRNN_H0,        /* a_s, 4 rows */
     ROW_MEAN_SQUARE = ROW_AVERAGE + HRNN_SCALES, /* m_s, 4 rows */
     ROW_LOG_LR = ROW_MEAN_SQUARE + HRNN_SCALES,  /* η */
-    ROW_OTHER, /* with attention: θ while param holds φ, φ while it holds θ; compact: φ − θ */
+    ROW_ATTENTION, /* with attention: θ while param holds φ, φ while it holds θ; compact: φ − θ */
 };
 
 /* What a tile adds up over its parameters, a row of LANES partial sums each. */

@@ -80,12 +80,12 @@ float *hrnn_row_data(hrnn_model *model, const hrnn_row *row)
 
 int hrnn_row_total(const hrnn_model *model)
 {
-    return hrnn_is_2(model) ? HRNN_ROWS : HRNN_1_ROWS;
+    return hrnn_has_context(model) ? HRNN_ROWS : HRNN_1_ROWS;
 }
 
 int hrnn_feature_total(const hrnn_model *model)
 {
-    return hrnn_is_2(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
+    return hrnn_has_context(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
 }
 
 const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length)
@@ -109,7 +109,7 @@ static opt_status read_without(const st_file *file, hrnn_model *model, opt_error
 {
     int length;
     const char *list = st_metadata(file, "without");
-    const char *format = hrnn_is_2(model) ? "hrnn-2" : "hrnn-1";
+    const char *format = hrnn_has_context(model) ? "hrnn-2" : "hrnn-1";
     const char *unknown = list ? hrnn_switch_off(model, list, &length) : NULL;
     if (!unknown) return OPT_OK;
     return opt_fail(error, OPT_BAD_FILE,

@@ -93,8 +93,8 @@ HRNN_ANYWHERE int hrnn_has(const hrnn_model *model, hrnn_feature feature)
     return model->features >> feature & 1;
 }
 
-/* Whether the model is of format=hrnn-2. */
-HRNN_ANYWHERE int hrnn_is_2(const hrnn_model *model)
+/* Whether it gives each tensor a context: format=hrnn-2. */
+HRNN_ANYWHERE int hrnn_has_context(const hrnn_model *model)
 {
     return (model->features & HRNN_2_FEATURES) != 0;
 }

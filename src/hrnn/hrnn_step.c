@@ -68,7 +68,7 @@ static void record_chunk(const hrnn_state *state, const hrnn_chunk *chunk)
     const size_t end = chunk->first + chunk->count;
     for (size_t i = chunk->first; i < end; i += BLOCK) {
         float *to = hrnn_tape_block(state, state->record, tensor, i);
-        memcpy(to, tensor->blocks + i / BLOCK * state->block_bytes, row_offset(0, ROW_OTHER));
+        memcpy(to, tensor->blocks + i / BLOCK * state->block_bytes, row_offset(0, ROW_ATTENTION));
         record_row(to + TAPE_GRADIENT * BLOCK, tensor->t->grad + i,
                    end - i < BLOCK ? end - i : BLOCK);
     }
@@ -203,11 +203,11 @@ static void apply_compact(const row_format *format, float step, float look, void
                           float *restrict param, float *restrict grad, size_t n)
 {
     float ahead[BLOCK];
-    unpack_row(format, ROW_OTHER, other, ahead);
+    unpack_row(format, ROW_ATTENTION, other, ahead);
     for (size_t j = 0; j < n; j++)
         update_compact_entry(step, look, &ahead[j], &param[j], &grad[j]);
-    pack_row(format, ROW_OTHER, ahead, other);
-    unpack_row(format, ROW_OTHER, other, ahead);
+    pack_row(format, ROW_ATTENTION, ahead, other);
+    unpack_row(format, ROW_ATTENTION, other, ahead);
     for (size_t j = 0; j < n; j++) attend_entry(ahead[j], &param[j]);
 }
 
@@ -225,14 +225,14 @@ static void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_r
         for (size_t i = 0; i < n; i++) update_entry(step, &param[i], &grad[i]);
     else
         for (size_t i = 0; i < n; i += BLOCK) {
-            void *other = hrnn_state_row(state, tensor, chunk->first + i, ROW_OTHER);
+            void *other = hrnn_state_row(state, tensor, chunk->first + i, ROW_ATTENTION);
             const size_t count = n - i < BLOCK ? n - i : BLOCK;
             if (state->format.compact)
                 apply_compact(&state->format, step, look, other, param + i, grad + i, count);
             else
                 apply_attended(step, look, other, param + i, grad + i, count);
         }
-    if (hrnn_is_2(&state->model)) chunk->square = sum_squares(param, n);
+    if (hrnn_has_context(&state->model)) chunk->square = sum_squares(param, n);
 }
 
 /* η̄ from the stored η, when they did not come from a step. */
@@ -266,7 +266,7 @@ static void refresh_contexts(hrnn_state *state)
 
 static void prepare_after_step(const hrnn_state *state, hrnn_tensor *tensor, float time)
 {
-    if (hrnn_is_2(&state->model)) measure_tensor(state, tensor);
+    if (hrnn_has_context(&state->model)) measure_tensor(state, tensor);
     prepare_tensor(state, tensor, time);
 }
 
@@ -312,7 +312,7 @@ void hrnn_step(hrnn_state *state, float rate_ratio)
 {
     const int first = state->steps == 0;
     if (state->n == 0) return;
-    if (hrnn_is_2(&state->model) && (first || state->mean_is_stale)) refresh_contexts(state);
+    if (hrnn_has_context(&state->model) && (first || state->mean_is_stale)) refresh_contexts(state);
     if (state->mean_is_stale) refresh_mean(state);
     state->steps++;
     const cell_constants k = {

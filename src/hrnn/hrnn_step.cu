@@ -75,7 +75,7 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     const row_format format = {COMPACT, state->format.hidden_unit,
                                rounding_key(steps, chunk->tensor)};
     const int block_bytes =
-        (int)row_offset(COMPACT, ROW_OTHER + (int)CELL_HAS(&k, HRNN_ATTENTION));
+        (int)row_offset(COMPACT, ROW_ATTENTION + (int)CELL_HAS(&k, HRNN_ATTENTION));
     const int count = (int)chunk->count;
     unsigned char *blocks = tensor->blocks + chunk->first / BLOCK * (size_t)block_bytes;
     float *grad = t.grad + chunk->first, *param = t.param + chunk->first;
@@ -168,15 +168,15 @@ static __device__ void set_number(const hrnn_state *state, const hrnn_tensor *te
 static __device__ void apply_attended(const hrnn_state *state, const hrnn_tensor *tensor, size_t at,
                                       float step, float look, float *param, float *grad)
 {
-    float other = get_number(state, tensor, at, ROW_OTHER);
+    float other = get_number(state, tensor, at, ROW_ATTENTION);
     if (!state->format.compact) {
         update_attended_entry(step, look, &other, param, grad);
-        set_number(state, tensor, at, ROW_OTHER, other);
+        set_number(state, tensor, at, ROW_ATTENTION, other);
         return;
     }
     update_compact_entry(step, look, &other, param, grad);
-    set_number(state, tensor, at, ROW_OTHER, other);
-    attend_entry(get_number(state, tensor, at, ROW_OTHER), param);
+    set_number(state, tensor, at, ROW_ATTENTION, other);
+    attend_entry(get_number(state, tensor, at, ROW_ATTENTION), param);
 }
 
 static __device__ void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, float rate_ratio)
@@ -200,7 +200,7 @@ static __device__ void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, f
         grad[i] = g;
         squares += p * p;
     }
-    if (hrnn_is_2(&state->model)) {
+    if (hrnn_has_context(&state->model)) {
         const double sum = add_threads((double)squares);
         if (threadIdx.x == 0) chunk->square = sum;
     }
@@ -221,7 +221,7 @@ static __global__ void __launch_bounds__(THREADS)
     prepare_tensors(const hrnn_state *state, float time, int measured)
 {
     hrnn_tensor *tensor = &state->tensors[blockIdx.x];
-    if (measured && hrnn_is_2(&state->model)) {
+    if (measured && hrnn_has_context(&state->model)) {
         double squares = 0;
         for (int c = (int)threadIdx.x; c < tensor->chunks; c += THREADS)
             squares += state->chunks[tensor->first_chunk + c].square;
@@ -294,7 +294,7 @@ static __global__ void __launch_bounds__(THREADS) start_chunks(const hrnn_state 
             set_number(state, tensor, at, ROW_HIDDEN + r, m->param_init[r]);
         set_number(state, tensor, at, ROW_LOG_LR, log_lr);
         if (hrnn_has(m, HRNN_ATTENTION) && !state->format.compact)
-            set_number(state, tensor, at, ROW_OTHER, tensor->t->param[at]);
+            set_number(state, tensor, at, ROW_ATTENTION, tensor->t->param[at]);
     }
 }
 
@@ -312,13 +312,13 @@ static __global__ void __launch_bounds__(THREADS)
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        const float other = get_number(state, tensor, at, ROW_OTHER), param = tensor->t->param[at];
+        const float other = get_number(state, tensor, at, ROW_ATTENTION), param = tensor->t->param[at];
         if (state->format.compact) {
             tensor->t->param[at] = to_true ? param - other : param + other;
             continue;
         }
         tensor->t->param[at] = other;
-        set_number(state, tensor, at, ROW_OTHER, param);
+        set_number(state, tensor, at, ROW_ATTENTION, param);
     }
 }
 
@@ -373,7 +373,7 @@ device_counts hrnn_cuda_step(hrnn_state *state, float rate_ratio)
     const int first = state->steps == 0;
     if (state->n == 0) return device_counts();
     hrnn_cuda_send(state);
-    if (state->mean_is_stale || (first && hrnn_is_2(&state->model))) refresh(state);
+    if (state->mean_is_stale || (first && hrnn_has_context(&state->model))) refresh(state);
     state->steps++;
     device_counts *counts = device_reporter_begin(cuda->reporter);
     if (state->format.compact)

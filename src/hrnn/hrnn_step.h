@@ -44,7 +44,7 @@ typedef struct {
 /* What the adjoint of a step needs (hrnn_adjoint.h), in memory of whoever set hrnn_state.record.
  * The tape has one block a block of state: the 19 rows of the state before the step, and these. */
 enum {
-    TAPE_GRADIENT = ROW_OTHER, /* as it was accumulated */
+    TAPE_GRADIENT = ROW_ATTENTION, /* as it was accumulated */
     TAPE_STEP,                 /* e^(η̂ + offset)·d, d before its normalisation */
     TAPE_ATTENTION,            /* with attention: e^η̂·q, the same */
 };
@@ -73,7 +73,7 @@ typedef struct {
     size_t arena_bytes;
     size_t params;          /* not frozen */
     row_format format;      /* of the blocks; its key is set for each step */
-    size_t block_bytes;     /* of ROW_OTHER rows, or one more with attention */
+    size_t block_bytes;     /* of ROW_ATTENTION rows, or one more with attention */
     float global[HRNN_H2];  /* G */
     float mean_log_lr;      /* η̄ */
     uint64_t steps;         /* taken */

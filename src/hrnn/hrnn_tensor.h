@@ -48,7 +48,7 @@ VECTOR_FN void step_tensor_rnn(const hrnn_state *state, hrnn_tensor *tensor, ten
         vector_product(work->bias, state->global, m->tensor_from_global_weight, HRNN_H2,
                        GRU_BIASES);
     }
-    if (hrnn_is_2(m))
+    if (hrnn_has_context(m))
         vector_product(work->bias, tensor->context.inputs, m->tensor_from_context_weight,
                        HRNN_CONTEXT, GRU_BIASES);
     VECTOR_SYNC();
@@ -120,7 +120,7 @@ VECTOR_FN void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor, floa
         vector_product(tensor->bias, state->global, m->param_from_global_weight, HRNN_H2,
                        3 * HRNN_H0);
     }
-    if (hrnn_is_2(m)) prepare_context(state, tensor, time);
+    if (hrnn_has_context(m)) prepare_context(state, tensor, time);
 }
 
 #endif

@@ -41,8 +41,8 @@ LANES_FN void keep_attention(const int nv, const tile_place *at, lanes_any *para
         return;
     }
     tile_row offset[1];
-    load_tile(nv, at, ROW_OTHER, 1, offset);
-    store_state(nv, at->format, at->block, at->lane, ROW_OTHER, 1, ahead, random);
+    load_tile(nv, at, ROW_ATTENTION, 1, offset);
+    store_state(nv, at->format, at->block, at->lane, ROW_ATTENTION, 1, ahead, random);
     EACH_VECTOR(v, nv) param[v] -= offset[0][v];
 }
 

@@ -75,11 +75,6 @@ VECTOR_FN void vector_set(float *y, float x, int n)
     EACH_ENTRY(j, n) y[j] = x;
 }
 
-VECTOR_FN void vector_copy(float *__restrict__ y, const float *__restrict__ x, int n)
-{
-    EACH_ENTRY(j, n) y[j] = x[j];
-}
-
 VECTOR_FN void vector_add(float *__restrict__ y, const float *__restrict__ x, int n)
 {
     EACH_ENTRY(j, n) y[j] += x[j];

@@ -24,7 +24,7 @@ static int row_of_field(const rule_field *field)
 {
     static const struct { const char *name; int row; } rows[] = {
         {"hidden", ROW_HIDDEN}, {"average", ROW_AVERAGE}, {"mean_square", ROW_MEAN_SQUARE},
-        {"log_lr", ROW_LOG_LR}, {"attended", ROW_OTHER},
+        {"log_lr", ROW_LOG_LR}, {"attended", ROW_ATTENTION},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(rows[i].name, field->name) == 0) return rows[i].row;
@@ -35,7 +35,7 @@ static void identify(hrnn_state *state)
 {
     hrnn_model model = state->model;
     size_t bytes = sizeof model;
-    if (!hrnn_is_2(&model)) { /* as when there was no other */
+    if (!hrnn_has_context(&model)) { /* as when there was no other */
         const size_t end = HRNN_1_PARAMS * sizeof(float), rest = HRNN_META_PARAMS * sizeof(float);
         memmove((char *)&model + end, (char *)&model + rest, bytes - rest);
         bytes -= rest - end;
@@ -52,7 +52,7 @@ static void set_format(hrnn_state *state, int compact)
     for (int j = 0; j < HRNN_H0; j++) most = fmaxf(most, fabsf(state->model.param_init[j]));
     state->format = (row_format){.compact = compact, .hidden_unit = most / 32766};
     state->block_bytes =
-        row_offset(compact, ROW_OTHER + hrnn_has(&state->model, HRNN_ATTENTION));
+        row_offset(compact, ROW_ATTENTION + hrnn_has(&state->model, HRNN_ATTENTION));
 }
 
 static opt_status take_model(optimizer *opt, hrnn_state *state, opt_error *error)
@@ -137,7 +137,7 @@ static void start_blocks(const hrnn_state *state, const hrnn_tensor *tensor, flo
             fill_row(state, tensor, i, ROW_HIDDEN + r, state->model.param_init[r]);
         fill_row(state, tensor, i, ROW_LOG_LR, log_lr);
         if (hrnn_has(&state->model, HRNN_ATTENTION) && !state->format.compact)
-            memcpy(hrnn_state_row(state, tensor, i, ROW_OTHER), tensor->t->param + i,
+            memcpy(hrnn_state_row(state, tensor, i, ROW_ATTENTION), tensor->t->param + i,
                    (n - i < BLOCK ? n - i : BLOCK) * sizeof(float));
     }
 }
@@ -189,7 +189,7 @@ static opt_status init(optimizer *opt, opt_error *error)
     lay_out(opt, state);
     if (opt->cuda && (status = hrnn_cuda_new(state, opt->tensors, opt->n, error))) return status;
     start(state, logf(rate));
-    opt->fields = hrnn_is_2(&state->model) ? fields_2 : fields_1;
+    opt->fields = hrnn_has_context(&state->model) ? fields_2 : fields_1;
     if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields++;
     return OPT_OK;
 }
@@ -311,7 +311,7 @@ static void copy_field(const hrnn_state *state, const hrnn_tensor *tensor, const
 
 enum { PIECE = 4096 }; /* parameters that are brought here at once */
 
-/* φ is in param while training and in ROW_OTHER while param holds θ; compact: φ − θ is there. */
+/* φ is in param while training and in ROW_ATTENTION while param holds θ; compact: φ − θ is there. */
 static void read_attended(const hrnn_state *state, const rule_field *field,
                           const hrnn_tensor *tensor, size_t first, size_t count, float *out)
 {
@@ -359,7 +359,7 @@ static void read_field(const optimizer *opt, const rule_field *field, int k, siz
         return;
     }
     const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
-    if (row_of_field(field) == ROW_OTHER)
+    if (row_of_field(field) == ROW_ATTENTION)
         read_attended(state, field, tensor, first, count, out);
     else
         copy_field(state, tensor, field, first, count, out, NULL);
@@ -376,7 +376,7 @@ static void write_field(optimizer *opt, const rule_field *field, int k, size_t f
         return;
     }
     const hrnn_tensor *tensor = &state->tensors[state->of_tensor[k]];
-    if (row_of_field(field) == ROW_OTHER)
+    if (row_of_field(field) == ROW_ATTENTION)
         write_attended(state, field, tensor, first, count, in);
     else
         copy_field(state, tensor, field, first, count, NULL, in);
@@ -393,7 +393,7 @@ static void swap_block(const row_format *format, float *param, void *other, size
         memcpy(param, numbers, n * sizeof *param);
         return;
     }
-    unpack_row(format, ROW_OTHER, other, numbers);
+    unpack_row(format, ROW_ATTENTION, other, numbers);
     for (size_t j = 0; j < n; j++) param[j] += to_true ? -numbers[j] : numbers[j];
 }
 
@@ -410,7 +410,7 @@ static void swap_params(optimizer *opt, int to_true)
         const hrnn_tensor *tensor = &state->tensors[k];
         const size_t n = tensor->t->n;
         for (size_t i = 0; i < n; i += BLOCK)
-            swap_block(&state->format, tensor->t->param + i, hrnn_state_row(state, tensor, i, ROW_OTHER),
+            swap_block(&state->format, tensor->t->param + i, hrnn_state_row(state, tensor, i, ROW_ATTENTION),
                        n - i < BLOCK ? n - i : BLOCK, to_true);
     }
 }

@@ -139,9 +139,9 @@ static double log_ratio(episode *e, double loss)
 
 static double loss_on_all_data(episode *e)
 {
-    opt_true_params(e->opt);
+    opt_show_true(e->opt);
     const double loss = problem_loss(e->problem, e->x);
-    opt_attended_params(e->opt);
+    opt_show_attended(e->opt);
     return loss;
 }
 

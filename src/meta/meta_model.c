@@ -144,7 +144,7 @@ static void write_metadata(st_writer *w, const hrnn_model *model)
                    {"max_log_lr", (double)model->max_log_lr},
                    {"initial_lr", (double)model->initial_lr},
                    {"attention", hrnn_has(model, HRNN_ATTENTION)}};
-    st_writer_metadata(w, "format", hrnn_is_2(model) ? "hrnn-2" : "hrnn-1");
+    st_writer_metadata(w, "format", hrnn_has_context(model) ? "hrnn-2" : "hrnn-1");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         snprintf(number, sizeof number, "%.6g", numbers[i].value);
         if (strtof(number, NULL) != (float)numbers[i].value)

@@ -16,9 +16,9 @@ void meta_set_params(hrnn_model *model, const double *theta);
 /* used[i] = 1 where a model with these features reads entry i, 0 where it does not. */
 void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS]);
 
-/* The start values of algorithm.md, drawn from seed, all features of hrnn-1 on, log learning rates clipped to
+/* The start values of hrnn/algorithm.md, drawn from seed, all features of hrnn-1 on, log learning rates clipped to
  * [-33, 33]; the weights of the readouts of step and attention have standard deviation
- * readout_scale/√10 (algorithm.md: 0.5). */
+ * readout_scale/√10 (hrnn/algorithm.md: 0.5). */
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
 
 /* Turns hrnn-1 into hrnn-2 that steps as it does, but for the limit of the learning rate. */

@@ -50,11 +50,11 @@ static opt_status start(instance *i, const trial *t, opt_error *error)
 /* The loss at the true parameters; infinite when it or one of them is not finite. */
 static double measure(instance *i)
 {
-    opt_true_params(i->opt);
+    opt_show_true(i->opt);
     double loss = problem_loss(i->problem, i->x);
     for (size_t k = 0; k < i->problem->n; k++)
         if (!isfinite(i->x[k])) loss = INFINITY;
-    opt_attended_params(i->opt);
+    opt_show_attended(i->opt);
     return isfinite(loss) ? loss : (double)INFINITY;
 }
 

@@ -183,12 +183,12 @@ void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report)
     opt->steps++;
 }
 
-void opt_true_params(optimizer *opt)
+void opt_show_true(optimizer *opt)
 {
     if (opt->rule->true_params) opt->rule->true_params(opt);
 }
 
-void opt_attended_params(optimizer *opt)
+void opt_show_attended(optimizer *opt)
 {
     if (opt->rule->attended_params) opt->rule->attended_params(opt);
 }

@@ -75,8 +75,8 @@ void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report);
 /* Attention (hrnn only): put the true parameters θ into opt_tensor.param (to evaluate or save the
  * network), and the attended ones φ back (to train on). Both are idempotent; the other rules, and a
  * model without attention, have θ = φ and do nothing. */
-void opt_true_params(optimizer *opt);
-void opt_attended_params(optimizer *opt);
+void opt_show_true(optimizer *opt);
+void opt_show_attended(optimizer *opt);
 
 int opt_has_attention(const optimizer *opt); /* whether θ and φ may differ */
 /* φ of tensor k, [n]; nothing without attention (returns 0). To be set while param holds θ; a compact

@@ -375,16 +375,6 @@ const net_tensor *net_tensors(const net *n)
     return n->tensors;
 }
 
-size_t net_parameters(const net *n)
-{
-    return n->n_parameters;
-}
-
-int net_classes(const net *n)
-{
-    return n->maps[n->spec.n_layers].channels;
-}
-
 double net_multiply_adds(const net *n)
 {
     return n->multiply_adds;

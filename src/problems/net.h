@@ -57,8 +57,6 @@ typedef struct {
 } net_tensor;
 int net_tensor_count(const net *n);
 const net_tensor *net_tensors(const net *n);
-size_t net_parameters(const net *n);
-int net_classes(const net *n);
 /* The parameters of a network of a sound spec, without making it, and its multiply-adds for one
  * image, forward; a gradient takes about three times as many. */
 size_t net_count(const net_spec *spec, double *multiply_adds);
