@@ -422,17 +422,17 @@ static void test_nothing_to_take(void **state)
     release(net);
 }
 
-/* 16, or 1,024 images, but at most a sixteenth of the training, and at least 4; or what the cfg says. */
+/* 16, or 1,024 images, but at most a twentieth of the training, and at least 4; or what the cfg says. */
 static void test_how_many_batches(void **state)
 {
     (void)state;
     static const struct { const char *options; int batches; } rows[] = {
         {"batch=8", 128},
-        {"batch=8\nmax_batches=600", 38},
+        {"batch=8\nmax_batches=600", 31},
         {"batch=8\nmax_batches=600\nprecise_bn=7", 7},
         {"batch=8\nprecise_bn=0", 0},
         {"batch=128\nsubdivisions=4\nmax_batches=1000", 16},
-        {"batch=128\nmax_batches=100", 7},
+        {"batch=128\nmax_batches=100", 6},
         {"batch=128\nmax_batches=5", 4},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
