@@ -26,7 +26,11 @@ ifneq ($(filter ~/%,$(firstword $(DARKNET))),)
 override DARKNET := $(HOME)$(patsubst ~%,%,$(DARKNET))
 endif
 PATCHES ?= darknet-patches
-BUILD ?= build
+# The optimizers alone are built apart: they need less.
+lib_goals := lib install uninstall
+lib_only := $(if $(filter-out $(lib_goals),$(or $(MAKECMDGOALS),all)),,1)
+BUILD ?= $(if $(filter $(lib_goals),$(MAKECMDGOALS)),build/lib,build)
+PREFIX ?= /usr/local
 HOST_DIR ?= $(BUILD)/host
 DOWNLOADS ?= $(BUILD)/download
 ifeq ($(origin CC),default)
@@ -45,12 +49,14 @@ mains := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 models := $(patsubst weights/%,$(BUILD)/%,$(wildcard weights/*.safetensors))
 unit_tests := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
-.PHONY: all test check check-asan bench demo figures stock help clean distclean FORCE
+.PHONY: all lib install uninstall test check check-asan bench demo figures stock help clean distclean FORCE
 all: $(BUILD)/darknet $(mains:%=$(BUILD)/%) $(models)
 
 help:
 	@echo 'make              build/darknet, build/replay and the other tools; installs, fetches and patches'
 	@echo '                  what that needs (as root, or through sudo when a package is missing)'
+	@echo 'make lib          build/lib/libhrnn.a, the optimizers alone: no Darknet, no OpenCV, no connection'
+	@echo 'make install      their header, library, pkg-config file and models, below PREFIX=/usr/local; uninstall'
 	@echo 'make test         unit tests, golden vectors and end-to-end tests'
 	@echo 'make check-asan   the same, built with the address and undefined-behaviour sanitizers'
 	@echo 'make bench        time and memory of a step; the patched host against the stock one'
@@ -113,7 +119,7 @@ host_libs = $(if $(filter 1,$(OPENCV)),$(opencv_libs) -lstdc++) \
 
 # --- What building needs to know: installed packages, flags, the host's sources. ---
 # Both files are included, so make brings them up to date and starts again when they changed.
-packages := build $(if $(mains),data) $(if $(mpi),mpi) $(if $(findstring clang,$(CC)),clang) \
+packages := $(if $(lib_only),lib,build $(if $(mains),data)) $(if $(mpi),mpi) $(if $(findstring clang,$(CC)),clang) \
     $(if $(filter test check check-asan,$(MAKECMDGOALS)),test)
 define settings
 CC=$(CC) CXX=$(CXX) NVCC=$(NVCC)
@@ -125,7 +131,7 @@ endef
 export settings
 
 ifneq ($(filter-out help clean distclean,$(or $(MAKECMDGOALS),all)),)
-include $(BUILD)/config.mk $(HOST_DIR).mk
+include $(BUILD)/config.mk $(if $(lib_only),,$(HOST_DIR).mk)
 endif
 
 $(BUILD)/config.mk: FORCE
@@ -182,7 +188,7 @@ $(BUILD)/obj/meta/metatrain_checkpoint.o: $(BUILD)/version.h
 $(BUILD)/version.h: FORCE
 	@mkdir -p '$(@D)'; echo "#define HRNN_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" > '$@.new'; \
 	if cmp -s '$@.new' '$@'; then rm '$@.new'; else mv '$@.new' '$@'; fi
-$(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(HOST_DIR).mk
+$(BUILD)/obj/%.o: src/%.c $(BUILD)/config.mk $(if $(lib_only),,$(HOST_DIR).mk)
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) $(openblas_cflags) -MD -MP -c '$<' -o '$@'
 
@@ -203,10 +209,38 @@ $(BUILD)/host-obj/%.o: $(HOST_DIR)/src/%.cu $(BUILD)/config.mk
 	@echo 'NVCC $<'; mkdir -p '$(@D)'
 	@$(NVCC) $(nvcc_flags) $(host_macros) $(host_includes) -MMD -MP -c '$<' -o '$@'
 
-$(BUILD)/libhrnn.a: $(library_objects)
-	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
 $(BUILD)/libdarknet.a: $(host_objects) $(hook_objects)
 	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
+
+# --- The optimizers alone ---
+# The folders that a program needs which trains with optimizer.h.
+lib_objects := $(foreach f,base files optimizer hrnn,$(filter $(BUILD)/obj/$f/%,$(library_objects)))
+lib: $(BUILD)/libhrnn.a
+ifneq ($(lib_only),)
+library_objects := $(lib_objects)
+endif
+
+$(BUILD)/libhrnn.a: $(library_objects)
+	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
+
+installed = include/hrnn/optimizer.h include/hrnn/error.h lib/libhrnn.a lib/pkgconfig/hrnn.pc \
+    $(patsubst weights/%,share/hrnn/%,$(wildcard weights/*.safetensors))
+install: lib
+	@mkdir -p $(patsubst %,'$(DESTDIR)$(PREFIX)/%',include/hrnn lib/pkgconfig share/hrnn)
+	@sed 's#"base/error.h"#"error.h"#' src/optimizer/optimizer.h > '$(DESTDIR)$(PREFIX)/include/hrnn/optimizer.h'
+	@cp src/base/error.h '$(DESTDIR)$(PREFIX)/include/hrnn/'
+	@cp '$(BUILD)/libhrnn.a' '$(DESTDIR)$(PREFIX)/lib/'
+	@cp weights/*.safetensors '$(DESTDIR)$(PREFIX)/share/hrnn/'
+	@printf '%s\n' 'prefix=$(PREFIX)' 'models=$${prefix}/share/hrnn' '' 'Name: hrnn' \
+	    'Description: A learned optimizer, and sgd, adam and rmsprop behind the same interface' 'Version: 1' \
+	    'Cflags: -I$${prefix}/include' \
+	    'Libs: -L$${prefix}/lib -lhrnn $(openmp) $(cjson_libs) -lxxhash $(cuda_libs) -lm -pthread' \
+	    > '$(DESTDIR)$(PREFIX)/lib/pkgconfig/hrnn.pc'
+	@echo 'installed below $(DESTDIR)$(PREFIX)'
+uninstall:
+	@for f in $(installed); do rm -f '$(DESTDIR)$(PREFIX)'/$$f; done
+	@rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(PREFIX)/include/hrnn' '$(DESTDIR)$(PREFIX)/share/hrnn' 2>/dev/null || true
+	@echo 'removed from $(DESTDIR)$(PREFIX)'
 
 # --- Programs ---
 link_order = $(filter %.o,$1) $(filter %/libdarknet.a,$1) $(filter %/libhrnn.a,$1)

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
-#   tools/install-packages.sh GROUP...     groups: build test demo data npm clang mpi
+#   tools/install-packages.sh GROUP...     groups: lib build test demo data npm clang mpi
 # Needs root or sudo only when something is missing. Exit status 1 and one line if it cannot.
 set -eu
 
-# build: the compilers and libraries; fetching, checking and patching the host's source.
-build="gcc g++ make patch pkg-config ca-certificates xz-utils
-       libopenblas-dev libopencv-dev libcjson-dev librandom123-dev libxxhash-dev zlib1g-dev"
+# lib: what the optimizers alone need. build: the compilers and libraries; fetching, checking and patching the host's source.
+lib="gcc make pkg-config libcjson-dev librandom123-dev libxxhash-dev"
+build="$lib g++ patch ca-certificates xz-utils libopenblas-dev libopencv-dev zlib1g-dev"
 test="libcmocka-dev gnuplot-nox libopenmpi-dev openmpi-bin"
 demo="gnuplot-nox dataset-fashion-mnist"
 data="libpng-dev zlib1g-dev"
@@ -22,8 +22,8 @@ fail() {
 missing=""
 for group in "$@"; do
     case $group in
-        build|test|demo|data|npm|clang|mpi) eval "wanted=\$$group" ;;
-        *) fail "no group '$group': expected build, test, demo, data, npm, clang or mpi" ;;
+        lib|build|test|demo|data|npm|clang|mpi) eval "wanted=\$$group" ;;
+        *) fail "no group '$group': expected lib, build, test, demo, data, npm, clang or mpi" ;;
     esac
     for package in $wanted; do
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
