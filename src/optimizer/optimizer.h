@@ -3,6 +3,16 @@
  * A caller describes the tensors of a network once, accumulates gradients into them, and calls
  * opt_step. The library never prints and never exits: what fails returns a status and writes one
  * line into an opt_error that names the file or the tensor, what was found and what was expected.
+ *
+ *     opt_default_options, opt_create
+ *     opt_load                      to resume
+ *     { gradients are added up; opt_step }   once a batch
+ *     opt_show_true                 before the network is measured or saved
+ *     opt_save                      the state, beside the network's own file
+ *     opt_show_attended             before the training goes on
+ *     opt_free
+ *
+ * tools/example/train_softmax.c is a whole program.
  */
 #ifndef OPTIMIZER_H
 #define OPTIMIZER_H
