@@ -7,7 +7,7 @@ set -eu
 # lib: what the optimizers alone need. build: the compilers and libraries; fetching, checking and patching the host's source.
 lib="gcc make pkg-config libcjson-dev librandom123-dev libxxhash-dev"
 build="$lib g++ patch ca-certificates xz-utils libopenblas-dev libopencv-dev zlib1g-dev"
-test="libcmocka-dev gnuplot-nox libopenmpi-dev openmpi-bin"
+test="libcmocka-dev gnuplot-nox libopenmpi-dev openmpi-bin dataset-fashion-mnist"
 demo="gnuplot-nox dataset-fashion-mnist"
 data="libpng-dev zlib1g-dev"
 npm="npm"
