@@ -46,8 +46,7 @@ cp one/runs.csv before.csv
 rm one/report.html one/summary.txt one/runs/sgd/0.01/2/done
 compare_to one "${some[@]}" -report-only || wrong "-report-only: $(tail -n 1 err)"
 [ -s one/report.html ] && [ -s one/summary.txt ] || wrong '-report-only wrote no report'
-# The last two columns are relative to the best runs, one of which is gone.
-cmp -s <(cut -d, -f 1-19 one/runs.csv) <(grep -v ',sgd,0.01,2,' before.csv | cut -d, -f 1-19) || wrong '-report-only: another table'
+cmp -s one/runs.csv <(grep -v ',sgd,0.01,2,' before.csv) || wrong '-report-only: another table'
 compare_to one "${some[@]}" -resume || wrong "-resume: $(tail -n 1 err)"
 same one two 'a run done again'
 ! compare_to nothing "${some[@]}" -report-only || wrong 'a report of nothing'
