@@ -128,13 +128,6 @@ cp backup/stop.weights resumed.weights
 cmp backup/stop.weights resumed.weights || wrong 'a resume takes other statistics'
 
 # --- mistakes ---
-refused() {  # PATTERN COMMAND...
-    local pattern=$1 status=0
-    shift
-    "$darknet" "$@" >out 2>err || status=$?
-    [ "$status" = 1 ] || wrong "exit status $status instead of 1: $*"
-    tail -n 1 err | grep -qE -- "$pattern" || wrong "\"$(tail -n 1 err)\" does not match \"$pattern\": $*"
-}
 cp backup/stop.weights kept.weights
 refused 'usage: ' classifier statistics train.data net.cfg kept.weights
 refused 'kept.weights: is the file that is read' classifier statistics train.data net.cfg kept.weights ./kept.weights

@@ -164,14 +164,6 @@ awk -F, 'NR == 1 { bad = $0 != "batch,images,loss,average,rate,seconds,update" }
     NR > 1 && !($7 > 0 && $7 < $6) { bad = 1 } END { exit bad }' log.csv || wrong "optimizer_log: $(cat log.csv)"
 
 # --- mistakes: one line, status 1, nothing trained ---
-refused() {  # PATTERN COMMAND...
-    local pattern=$1 status=0
-    shift
-    "$darknet" "$@" >out 2>err || status=$?
-    [ "$status" = 1 ] || wrong "exit status $status instead of 1: $*"
-    tail -n 1 err | grep -qE -- "$pattern" || wrong "\"$(tail -n 1 err)\" does not match \"$pattern\": $*"
-    ! grep -q ' avg, ' out || wrong "trained before it said: $pattern"
-}
 bad() {  # PATTERN DATA OPTIONS...
     with bad "${@:2}"
     refused "$1" classifier train bad.data net.cfg

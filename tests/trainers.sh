@@ -49,3 +49,13 @@ detector_layers() {
         size=1 activation=linear '[yolo]' mask=0,1 anchors=4,4,8,8 classes=2 num=2 jitter=.3 ignore_thresh=.7 \
         truth_thresh=1 "$@"
 }
+
+# refused PATTERN COMMAND...: darknet ends with status 1 and a last line that matches, before it trains.
+refused() {
+    local pattern=$1 status=0
+    shift
+    "$darknet" "$@" >out 2>err || status=$?
+    [ "$status" = 1 ] || wrong "exit status $status instead of 1: $*"
+    tail -n 1 err | grep -qE -- "$pattern" || wrong "\"$(tail -n 1 err)\" does not match \"$pattern\": $*"
+    ! grep -q ' avg, ' out || wrong "trained before it said: $pattern"
+}

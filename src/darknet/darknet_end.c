@@ -1,4 +1,4 @@
-/* How the hook ends the program, and what it allocates or ends it. Below all its other files. */
+/* How the hook ends the program, and memory that it gets or ends it. Below all its other files. */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

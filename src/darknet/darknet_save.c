@@ -98,7 +98,12 @@ static opt_status save_sidecar(network *net, const char *weights, const char *pe
     const int whole = layers == net->n;
     opt_status status = OPT_OK;
     char *path = hook_sidecar_path(weights);
-    blob_list blobs = hook_list_batchnorm_biases(net, layers);
+    blob_list blobs = {0};
+    if (whole && net->hook->opt) {
+        status = save_optimizer(net, path, pending, error);
+        goto done;
+    }
+    blobs = hook_list_batchnorm_biases(net, layers);
     hook_pull_blobs(&blobs);
     int wanted = any_nonzero(&blobs);
     if (whole && net->hook->training) {
@@ -106,9 +111,9 @@ static opt_status save_sidecar(network *net, const char *weights, const char *pe
         hook_pull_blobs(&blobs);
         wanted = blobs.n > 0;
     }
-    if (whole && net->hook->opt) status = save_optimizer(net, path, pending, error);
-    else if (wanted) status = save_blobs(path, pending, &blobs, error);
+    if (wanted) status = save_blobs(path, pending, &blobs, error);
     else unlink(path);
+done:
     hook_free_blobs(&blobs);
     free(path);
     return status;
@@ -214,6 +219,19 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream)
 
 static int holds(const char *path, const opt_note *notes);
 
+/* Reads the notes of a sidecar; 0: it is not there, or cannot be read. */
+static int note_sidecar(const char *sidecar, opt_note *notes)
+{
+    opt_error error;
+    name_notes(notes);
+    return !access(sidecar, F_OK) && !opt_read_notes(sidecar, notes, NOTES, &error);
+}
+
+static int is_without_optimizer(const opt_note *notes)
+{
+    return strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) == 0;
+}
+
 /* Fills biases from the sidecar of these weights; 0: there is none that belongs to them, or it holds
  * something else. What is wrong with it is for hook_start_training to say. */
 static int read_biases(const char *weights, const blob_list *biases)
@@ -221,9 +239,7 @@ static int read_biases(const char *weights, const blob_list *biases)
     opt_note notes[NOTES];
     opt_error error;
     char *sidecar = hook_sidecar_path(weights);
-    name_notes(notes);
-    const int found = !access(sidecar, F_OK) && !opt_read_notes(sidecar, notes, NOTES, &error) &&
-                      holds(weights, notes) &&
+    const int found = note_sidecar(sidecar, notes) && holds(weights, notes) &&
                       !opt_read_blobs(sidecar, biases->items, biases->n, &error);
     free(sidecar);
     return found;
@@ -320,7 +336,7 @@ int hook_resume_from(network *net, const char *weights)
     name_notes(notes);
     if (opt_read_notes(sidecar, notes, NOTES, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
-    if (strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) == 0) {
+    if (is_without_optimizer(notes)) {
         free(sidecar);
         return 0;
     }
@@ -347,10 +363,8 @@ int hook_resume_from(network *net, const char *weights)
 int hook_has_optimizer_state(const char *sidecar)
 {
     opt_note notes[NOTES];
-    opt_error error;
-    name_notes(notes);
-    return !access(sidecar, F_OK) && (opt_read_notes(sidecar, notes, NOTES, &error) ||
-                                      strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) != 0);
+    if (access(sidecar, F_OK)) return 0;
+    return !note_sidecar(sidecar, notes) || !is_without_optimizer(notes);
 }
 
 void hook_resume_statistics(network *net, const char *weights)
@@ -358,9 +372,7 @@ void hook_resume_statistics(network *net, const char *weights)
     opt_note notes[NOTES];
     opt_error error;
     char *sidecar = hook_sidecar_path(weights);
-    name_notes(notes);
-    if (!access(sidecar, F_OK) && !opt_read_notes(sidecar, notes, NOTES, &error) &&
-        strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) == 0 && holds(weights, notes)) {
+    if (note_sidecar(sidecar, notes) && is_without_optimizer(notes) && holds(weights, notes)) {
         blob_list blobs = {0};
         hook_add_rolling(&blobs, net);
         hook_pull_blobs(&blobs); /* those that the file does not hold stay */
