@@ -44,7 +44,8 @@ NVCC ?= $(or $(shell command -v nvcc),/usr/local/cuda/bin/nvcc)
 CUDA ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 endif
 
-mains := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+# What people type, and below dev/ what only developers run.
+mains := $(patsubst tools/%.c,%,$(wildcard tools/*.c tools/dev/*.c))
 # darknet looks for the shipped optimizers beside itself.
 models := $(patsubst weights/%,$(BUILD)/%,$(wildcard weights/*.safetensors))
 unit_tests := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -53,7 +54,7 @@ unit_tests := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 all: $(BUILD)/darknet $(mains:%=$(BUILD)/%) $(models)
 
 help:
-	@echo 'make              build/darknet, build/replay and the other tools; installs, fetches and patches'
+	@echo 'make              build/darknet, build/dev/replay and the other tools; installs, fetches and patches'
 	@echo '                  what that needs (as root, or through sudo when a package is missing)'
 	@echo 'make lib          build/lib/libhrnn.a, the optimizers alone: no Darknet, no OpenCV, no connection'
 	@echo 'make install      their header, library, pkg-config file and models, below PREFIX=/usr/local; uninstall'
@@ -175,7 +176,7 @@ library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o) \
 hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet/*.c src/darknet_meta/*.c))
 
 # What includes the host's header is compiled with the host's macros (its structures depend on them).
-host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet/*.c src/darknet_meta/*.c tools/*.c tests/*.c 2>/dev/null))
+host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet/*.c src/darknet_meta/*.c tools/*.c tools/dev/*.c tests/*.c 2>/dev/null))
 host_mains := $(patsubst tools/%,$(BUILD)/%,$(filter tools/%,$(host_users))) \
     $(patsubst tests/%,$(BUILD)/tests/%,$(filter tests/%,$(host_users)))
 $(patsubst %,$(BUILD)/obj/%.o,$(patsubst src/%,%,$(host_users))): own_cflags += $(host_macros) \
@@ -252,7 +253,7 @@ $(BUILD)/darknet: $(command_objects) $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
 $(host_mains): libs += $(host_libs)
 $(host_mains): $(BUILD)/libdarknet.a
 $(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libhrnn.a
-	@echo 'LINK $@'
+	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lpng $(libs)
 $(BUILD)/obj/tools/%.o: tools/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
@@ -293,8 +294,8 @@ $(BUILD)/obj/scalar/%.o: tests/%.c $(BUILD)/config.mk
 	@$(CC) $(own_cflags) -DLANES=1 $(CFLAGS) -MMD -MP -c '$<' -o '$@'
 $(BUILD)/obj/tests/test_cuda.o: own_cflags := $(call emulated_flags,$(own_cflags))
 $(BUILD)/tests/test_cuda: $(emulated)
-$(BUILD)/tests/replay-emulated: $(emulated) $(BUILD)/obj/tools/replay.o
-$(BUILD)/tests/replay-scalar: $(scalar) $(BUILD)/obj/tools/replay.o
+$(BUILD)/tests/replay-emulated: $(emulated) $(BUILD)/obj/tools/dev/replay.o
+$(BUILD)/tests/replay-scalar: $(scalar) $(BUILD)/obj/tools/dev/replay.o
 $(BUILD)/tests/lanes-scalar: $(BUILD)/obj/scalar/test_lanes.o
 $(BUILD)/tests/rows-scalar: $(BUILD)/obj/scalar/test_rows.o
 $(BUILD)/obj/tests/cuda-on-gpu.o: tests/test_cuda.c $(BUILD)/config.mk
@@ -339,10 +340,10 @@ $(BUILD)/stock/darknet: $(BUILD)/config.mk
 	@echo 'MAKE $@'; $(MAKE) -s -C '$(@D)' OPENMP=1 > '$(BUILD)/stock.log' 2>&1 || \
 	    { tail -n 20 '$(BUILD)/stock.log'; exit 1; }
 
-# Each tools/bench_*.c and then each tools/bench_*.sh prints its own figures.
+# Each tools/dev/bench-*.c and then each tools/dev/bench-*.sh prints its own figures.
 bench: all stock
-	@set -e; for f in $(filter bench_%,$(mains)); do '$(BUILD)'/$$f; done; \
-	for f in $(wildcard tools/bench_*.sh); do BUILD='$(BUILD)' $$f; done
+	@set -e; for f in $(filter dev/bench-%,$(mains)); do '$(BUILD)'/$$f; done; \
+	for f in $(wildcard tools/dev/bench-*.sh); do BUILD='$(BUILD)' $$f; done
 
 demo: all
 	@tools/install-packages.sh demo

@@ -1,4 +1,5 @@
-/* A model with attention for tests that run in the repository's root. cmocka's headers come first. */
+/* A model with attention for tests that run in the repository's root. cmocka's headers come
+ * first. */
 #ifndef ATTENTION_MODEL_H
 #define ATTENTION_MODEL_H
 
@@ -22,8 +23,10 @@ static void write_attention_model(const char *path)
         for (int i = 0; i < st_count(trace); i++) {
             const st_tensor *t = st_get(trace, i);
             if (strncmp(t->name, "model.", 6) != 0) continue;
-            if (data) assert_int_equal(st_writer_data(writer, t->data, t->bytes, NULL), OPT_OK);
-            else st_writer_tensor(writer, t->name + 6, t->type, t->dims, t->shape);
+            if (data)
+                assert_int_equal(st_writer_data(writer, t->data, t->bytes, NULL), OPT_OK);
+            else
+                st_writer_tensor(writer, t->name + 6, t->type, t->dims, t->shape);
         }
         if (!data) assert_int_equal(st_writer_begin(writer, path, 0, NULL), OPT_OK);
     }

@@ -2,10 +2,10 @@
 # tools/ablations.sh: makes the models, goes on where it was, and its table is that of the models' own logs.
 set -euo pipefail
 
-. tests/work.sh darknet metatrain model-info compare convert_images
+. tests/work.sh darknet metatrain model-info compare convert-images
 ablations=$root/tools/ablations.sh
 needs_package dataset-fashion-mnist
-own_build darknet compare convert_images metatrain model-info hrnn.safetensors
+own_build darknet compare convert-images metatrain model-info hrnn.safetensors
 export OUT=$work/models STEPS=30 EPISODE=5:9 CORPUS=paper:bowl SEEDS=1 BATCHES=20 DATA=fashion-mnist
 
 ! "$ablations" luck >out 2>err && [ "$(wc -l <err)" = 1 ] && grep -q 'no model luck; there are all attention' err ||

@@ -39,7 +39,7 @@ if [ $# -eq 0 ]; then set -- cfg/*.cfg; else set -- "${@/#/cfg/}"; fi
 for cfg in "$@"; do
     name=${cfg#cfg/}
     shrink <"$cfg" >"$work/$name"
-    "$BUILD/train_steps" "$work/$name" 3 >"$work/out" 2>"$work/err" </dev/null
+    "$BUILD/dev/train-steps" "$work/$name" 3 >"$work/out" 2>"$work/err" </dev/null
     status=$?
     # a reason is the last line of what was said, a sanitizer's report shows in the log
     case $status in

@@ -33,10 +33,10 @@ for kernels in src/*/*.cu; do
 done
 
 # The program itself: with a GPU it passes, without one it says so in one line.
-message=$("$build/replay" --device cuda "${traces[0]}" 2>&1)
+message=$("$build/dev/replay" --device cuda "${traces[0]}" 2>&1)
 case $?:$message in
     0:*" ok "*)
-        "$build/replay" --device cuda "${traces[@]}" || wrong "a trace on the GPU"
+        "$build/dev/replay" --device cuda "${traces[@]}" || wrong "a trace on the GPU"
         "$build/tests/cuda-on-gpu" || wrong "the GPU and the CPU differ"
         ;;
     2:'replay: device "cuda", expected cpu (cuda needs a build with GPU=1)') echo "$message" ;;

@@ -1,9 +1,9 @@
 #!/bin/bash
-# convert_images and tools/get-data.sh on tiny inputs, good and bad.
+# convert-images and tools/get-data.sh on tiny inputs, good and bad.
 set -euo pipefail
 
-. tests/work.sh convert_images
-convert=$build/convert_images
+. tests/work.sh convert-images
+convert=$build/convert-images
 
 # same WHAT FILE EXPECTED: byte for byte.
 same() { cmp "$2" "$3" || wrong "$1"; }

@@ -5,7 +5,7 @@ set -euo pipefail
 . tests/trainers.sh
 judge=$root/tools/judge.sh
 needs_package dataset-fashion-mnist
-own_build darknet compare convert_images hrnn.safetensors
+own_build darknet compare convert-images hrnn.safetensors
 export BASELINES=$work/kept BATCHES=20 SEEDS=1
 
 refused() { # PATTERN COMMAND...

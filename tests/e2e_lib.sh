@@ -18,14 +18,14 @@ done
 
 export PKG_CONFIG_PATH=$work/usr/lib/pkgconfig
 # shellcheck disable=SC2046
-cc -O2 -Wall -Wextra -Werror "$root/tools/example/train_softmax.c" $(pkg-config --cflags --libs hrnn) -lz -lm -o train_softmax ||
+cc -O2 -Wall -Wextra -Werror "$root/tools/example/train-softmax.c" $(pkg-config --cflags --libs hrnn) -lz -lm -o train-softmax ||
     wrong 'the example does not compile against what was installed'
-./train_softmax /usr/share/datasets/fashion-mnist "$(pkg-config --variable=models hrnn)/hrnn.safetensors" >out ||
+./train-softmax /usr/share/datasets/fashion-mnist "$(pkg-config --variable=models hrnn)/hrnn.safetensors" >out ||
     wrong 'the example fails'
 cat out
 awk '/ % of 10000 test images$/ { found = $1 } END { exit !(found > 80) }' out || wrong "the example learns too little: $(tail -n 1 out)"
 status=0
-message=$(./train_softmax /usr/share/datasets/fashion-mnist absent.safetensors 2>&1) || status=$?
+message=$(./train-softmax /usr/share/datasets/fashion-mnist absent.safetensors 2>&1) || status=$?
 [ $status = 1 ] && grep -q '^absent.safetensors: ' <<<"$message" || wrong "a missing model: $status, $message"
 
 make -C "$root" --no-print-directory uninstall BUILD="$work/lib" PREFIX="$work/usr" >out 2>&1 || wrong 'make uninstall'

@@ -146,8 +146,8 @@ sed 's/^seed=/rolling_share=0\n&/' off.cfg >bad.cfg
 refused 'bad.cfg:[0-9]+: rolling_share=0, expected a number from 0.000001 to 1' classifier train train.data bad.cfg
 
 # --- a bold training is measured as good as it trains ---
-if dpkg -s dataset-fashion-mnist >/dev/null 2>&1 && [ -x "$build/convert_images" ]; then
-    own_build convert_images
+if dpkg -s dataset-fashion-mnist >/dev/null 2>&1 && [ -x "$build/convert-images" ]; then
+    own_build convert-images
     (cd "$root" && DOWNLOADS=$build/download tools/get-data.sh fashion-mnist "$work/fashion") >out 2>err ||
         wrong "Fashion-MNIST: $(tail -n 1 err)"
     grep -v '^backup' fashion/images.data >bold.data

@@ -1,5 +1,5 @@
-/* A small network for every layer of the host, its kinds of truth, and how much of its cost's gradient
- * the host delivers: for tests of gradients. */
+/* A small network for every layer of the host, its kinds of truth, and how much of its cost's
+ * gradient the host delivers: for tests of gradients. */
 #ifndef HOST_CASES_H
 #define HOST_CASES_H
 
@@ -12,8 +12,8 @@ enum { REAL = 0, SPREAD = 1000, MARKED = 2000 };
 typedef struct {
     const char *name;
     const char *cfg;
-    int truth; /* size of a group with one class; REAL: numbers in 0..1; MARKED: some without label
-                */
+    int truth;       /* size of a group with one class; REAL: numbers in 0..1; MARKED: some without
+                      * label */
     float delivered; /* part of the printed cost's gradient that the host delivers */
     float bound;     /* of an entry's error, relative to the largest entry of its tensor */
     const char *

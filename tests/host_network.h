@@ -18,10 +18,7 @@
 
 /* The host frees little of what it allocates: leaks are not what these tests look for. */
 int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-    return 1;
-}
+int __lsan_is_turned_off(void) { return 1; }
 
 typedef struct {
     char name[32]; /* "3.self.weights" */
@@ -37,8 +34,8 @@ typedef struct {
     int n;
 } host_tensors;
 
-static inline void add_tensor(host_tensors *list, const char *owner, const char *name, host_tensor t,
-                              int n)
+static inline void add_tensor(host_tensors *list, const char *owner, const char *name,
+                              host_tensor t, int n)
 {
     if (!t.param || list->n == MAX_TENSORS) abort();
     t.n = n;
@@ -50,7 +47,8 @@ static inline void add_tensor(host_tensors *list, const char *owner, const char 
 #define HOST_TENSOR(l, params, updates)                                                            \
     ((host_tensor){"", (l)->params, (l)->updates, (l)->params##_gpu, (l)->updates##_gpu, 0})
 #else
-#define HOST_TENSOR(l, params, updates) ((host_tensor){"", (l)->params, (l)->updates, NULL, NULL, 0})
+#define HOST_TENSOR(l, params, updates)                                                            \
+    ((host_tensor){"", (l)->params, (l)->updates, NULL, NULL, 0})
 #endif
 
 static inline void add_layer(host_tensors *list, const char *owner, const layer *l)

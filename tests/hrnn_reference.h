@@ -13,7 +13,7 @@ typedef struct {
     size_t n;
     double lr_scale, z[20];
     double *theta, *phi, *log_lr; /* [n] */
-    double *clip; /* NULL, or [steps left, n]: what the clip of η̂ adds */
+    double *clip;                 /* NULL, or [steps left, n]: what the clip of η̂ adds */
     double (*h)[10], (*a)[4], (*m)[4];
 } reference_tensor;
 
@@ -53,8 +53,8 @@ static inline void ref_gru(const double *x, int n_x, double *state, int n, const
     }
 }
 
-static inline void ref_add_affine(double *y, const double *x, const float *w, const float *b, int n_in,
-                                  int n_out)
+static inline void ref_add_affine(double *y, const double *x, const float *w, const float *b,
+                                  int n_in, int n_out)
 {
     for (int j = 0; j < n_out; j++) y[j] += (double)b[j];
     ref_product(y, x, w, n_in, n_out);
@@ -72,10 +72,14 @@ static inline void ref_inputs(const reference *r, const double *h, double g, dou
                               double relative_lr, double *x)
 {
     const hrnn_model *p = r->model;
-    const double bg = r->first ? 0 : ref_sigmoid(ref_dot(h, p->input_decay_weight, 10) +
-                                                 (double)p->input_decay_bias[0]);
-    const double bl = r->first ? 0 : ref_sigmoid(ref_dot(h, p->scale_decay_weight, 10) +
-                                                 (double)p->scale_decay_bias[0]);
+    const double bg =
+        r->first
+            ? 0
+            : ref_sigmoid(ref_dot(h, p->input_decay_weight, 10) + (double)p->input_decay_bias[0]);
+    const double bl =
+        r->first
+            ? 0
+            : ref_sigmoid(ref_dot(h, p->scale_decay_weight, 10) + (double)p->scale_decay_bias[0]);
     double log_m[4], mean = 0;
     for (int s = 0; s < 4; s++) {
         const double b = hrnn_has(p, HRNN_TIMESCALES) ? pow(bg, pow(2, -s)) : bg;
@@ -131,10 +135,11 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
     ref_product(injected, context, p->param_from_context_weight, 3, 30);
     ref_product(tensor_bias, context, p->tensor_from_context_weight, 3, 60);
     if (hrnn_has(p, HRNN_TENSOR_RNN))
-        ref_add_affine(injected, t->z, p->param_from_tensor_weight, p->param_from_tensor_bias, 20, 30);
-    if (hrnn_has(p, HRNN_GLOBAL_RNN)) {
-        ref_add_affine(injected, r->global, p->param_from_global_weight, p->param_from_global_bias, 20,
+        ref_add_affine(injected, t->z, p->param_from_tensor_weight, p->param_from_tensor_bias, 20,
                        30);
+    if (hrnn_has(p, HRNN_GLOBAL_RNN)) {
+        ref_add_affine(injected, r->global, p->param_from_global_weight, p->param_from_global_bias,
+                       20, 30);
         ref_add_affine(tensor_bias, r->global, p->tensor_from_global_weight,
                        p->tensor_from_global_bias, 20, 60);
     }
@@ -166,8 +171,8 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
     for (size_t i = 0; i < t->n; i++) {
         const double rate = ratio * t->lr_scale, old = t->theta[i];
         t->theta[i] = old - rate * exp(hat[i] + (double)p->step_offset[0]) * d[i] / norm_d;
-        t->phi[i] = hrnn_has(p, HRNN_ATTENTION) ? old - rate * exp(hat[i]) * q[i] / norm_q
-                                                : t->theta[i];
+        t->phi[i] =
+            hrnn_has(p, HRNN_ATTENTION) ? old - rate * exp(hat[i]) * q[i] / norm_q : t->theta[i];
     }
     ref_gru(mean, 22, t->z, 20, tensor_bias, p->tensor_gates_weight, p->tensor_gates_bias,
             p->tensor_candidate_weight, p->tensor_candidate_bias);

@@ -17,7 +17,7 @@
 typedef struct {
     problem *p;
     uint64_t t;
-    int full; /* first derivatives are of the loss on all data */
+    int full;                      /* first derivatives are of the loss on all data */
     float *a, *b, *x, *g, *u, *hu; /* [n] */
     random_stream stream;
     int kinks;           /* how often a segment may be halved to leave a kink behind */

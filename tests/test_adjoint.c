@@ -19,7 +19,7 @@ static const unsigned all = (1u << HRNN_FEATURES_1) - 1;
 
 typedef struct {
     size_t n;
-    int extreme; /* gradients of mini-batches are scaled, from 0 over 1e-9 to 1e9 */
+    int extreme;           /* gradients of mini-batches are scaled, from 0 over 1e-9 to 1e9 */
     int64_t diverges_from; /* f is infinite on full data after so many evaluations; < 0: never */
 } landscape;
 
@@ -86,7 +86,7 @@ typedef struct {
     size_t sizes[MOST_TENSORS];
     int steps, steps_before; /* before: an unroll whose state carries over */
     int second, full_batches, clipped;
-    int odd; /* the first tensor: half the rate and another gradient scale; the second: frozen */
+    int odd;  /* the first tensor: half the rate and another gradient scale; the second: frozen */
     int rows; /* 1: every tensor of the model by itself; 0: all at once */
     int extreme; /* see landscape: first order only */
 } unroll_case;
@@ -110,8 +110,8 @@ static float uniform(void)
 /* Everything matters; multiples of 2^-12, so that a change by 2^-16 is exact. */
 static hrnn_model random_model(const unroll_case *c)
 {
-    hrnn_model model = {.min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-1f,
-                        .features = c->features};
+    hrnn_model model = {
+        .min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-1f, .features = c->features};
     for (int r = 0; r < HRNN_ROWS; r++)
         for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
             hrnn_row_data(&model, &hrnn_rows[r])[i] = roundf(0.4f * 4096 * uniform()) / 4096;
@@ -189,9 +189,13 @@ static reference reference_new(const setup *s, const hrnn_model *model)
         const opt_tensor *t = &s->tensors[k];
         if (t->lr_scale == 0) continue;
         reference_tensor *to = &r.tensors[r.n++];
-        *to = (reference_tensor){.n = t->n, .lr_scale = t->lr_scale, .theta = calloc(t->n, 8),
-                                 .phi = calloc(t->n, 8), .log_lr = calloc(t->n, 8),
-                                 .h = calloc(t->n, sizeof *to->h), .a = calloc(t->n, sizeof *to->a),
+        *to = (reference_tensor){.n = t->n,
+                                 .lr_scale = t->lr_scale,
+                                 .theta = calloc(t->n, 8),
+                                 .phi = calloc(t->n, 8),
+                                 .log_lr = calloc(t->n, 8),
+                                 .h = calloc(t->n, sizeof *to->h),
+                                 .a = calloc(t->n, sizeof *to->a),
                                  .m = calloc(t->n, sizeof *to->m)};
         for (int j = 0; j < 20; j++) to->z[j] = model->tensor_init[j];
         for (size_t i = 0; i < t->n; i++) {
@@ -400,11 +404,16 @@ static void test_features(void **state)
             if (f > HRNN_ATTENTION && f < HRNN_FEATURES_1) features &= ~(1u << f);
             if (f == HRNN_FEATURES_1) features = (unsigned)attention << HRNN_ATTENTION;
             snprintf(name, sizeof name, "%sattention, without %s", attention ? "" : "no ",
-                     f == HRNN_FEATURES_1    ? "the others"
+                     f == HRNN_FEATURES_1  ? "the others"
                      : f == HRNN_ATTENTION ? "nothing"
                                            : hrnn_feature_name((hrnn_feature)f));
-            const unroll_case c = {.name = name, .features = features, .n = 3, .sizes = {5, 1, 18},
-                                   .steps = 6, .second = 1, .rows = 1};
+            const unroll_case c = {.name = name,
+                                   .features = features,
+                                   .n = 3,
+                                   .sizes = {5, 1, 18},
+                                   .steps = 6,
+                                   .second = 1,
+                                   .rows = 1};
             check_case(&c);
         }
 }
@@ -437,10 +446,10 @@ static void test_settings(void **state)
 
 /* --- what must be equal to the bit --- */
 
-static const unroll_case large = {"large", (1u << HRNN_FEATURES_1) - 1, 4, {4200, 40, 9001, 3},
-                                  7, 0, 1, 0, 0, 0, 0, 0};
-static const unroll_case small = {"small", (1u << HRNN_FEATURES_1) - 1, 3, {5, 1, 18},
-                                  9, 0, 1, 0, 0, 0, 0, 0};
+static const unroll_case large = {
+    "large", (1u << HRNN_FEATURES_1) - 1, 4, {4200, 40, 9001, 3}, 7, 0, 1, 0, 0, 0, 0, 0};
+static const unroll_case small = {
+    "small", (1u << HRNN_FEATURES_1) - 1, 3, {5, 1, 18}, 9, 0, 1, 0, 0, 0, 0, 0};
 
 static void test_threads(void **state)
 {

@@ -92,10 +92,7 @@ static optimizer *create_with(int row, const opt_tensor *tensors, int n)
     return opt;
 }
 
-static optimizer *create(int row, const network *net)
-{
-    return create_with(row, net->tensors, N);
-}
+static optimizer *create(int row, const network *net) { return create_with(row, net->tensors, N); }
 
 static void save(optimizer *opt, const char *path)
 {
@@ -211,7 +208,8 @@ static optimizer *go_on(int row, network *net, const network *from)
     return opt;
 }
 
-/* A compact state goes on as a full one, from the same numbers, and comes back from there unchanged. */
+/* A compact state goes on as a full one, from the same numbers, and comes back from there
+ * unchanged. */
 static void check_compact_and_back(int full, int compact)
 {
     network net, here, back;
@@ -459,11 +457,10 @@ static void test_disk_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resume),    cmocka_unit_test(test_save_at_attended_params),
-        cmocka_unit_test(test_compact_and_back),
-        cmocka_unit_test(test_notes),     cmocka_unit_test(test_mismatch),
-        cmocka_unit_test(test_damage),    cmocka_unit_test(test_bad_metadata),
-        cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_resume),           cmocka_unit_test(test_save_at_attended_params),
+        cmocka_unit_test(test_compact_and_back), cmocka_unit_test(test_notes),
+        cmocka_unit_test(test_mismatch),         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_bad_metadata),     cmocka_unit_test(test_disk_full),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

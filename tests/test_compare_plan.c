@@ -486,10 +486,10 @@ int main(void)
         cmocka_unit_test(test_cfg_normal),        cmocka_unit_test(test_setting),
         cmocka_unit_test(test_labels_in_folders), cmocka_unit_test(test_other_lists),
         cmocka_unit_test(test_options),           cmocka_unit_test(test_run_files_of_a_plan),
-        cmocka_unit_test(test_state_of_hrnn),
-        cmocka_unit_test(test_more_runs),         cmocka_unit_test(test_whole_run),
-        cmocka_unit_test(test_divergence),        cmocka_unit_test(test_bad_logs),
-        cmocka_unit_test(test_half_a_line),       cmocka_unit_test(test_outcome),
+        cmocka_unit_test(test_state_of_hrnn),     cmocka_unit_test(test_more_runs),
+        cmocka_unit_test(test_whole_run),         cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_bad_logs),          cmocka_unit_test(test_half_a_line),
+        cmocka_unit_test(test_outcome),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

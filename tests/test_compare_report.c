@@ -264,8 +264,8 @@ static void test_speedup(void **state)
 {
     (void)state;
     comparison c = make_comparison(40);
-    /* Fewer than 20 bins: no smoothing. Adam first reaches its last loss at 1.5 of 2..1, batch 25.
-     */
+    /* Fewer than 20 bins: no smoothing. Adam first reaches its last loss at 1.5 of 2..1, batch
+     * 25. */
     set_curve(add_run(&c, "adam", 1e-3, 1, 0.5), 10, 4, (double[]){3, 2, 1, 1.5});
     set_curve(add_run(&c, "adam", 1e-2, 1, 0.7), 10, 4, (double[]){3, 1, 0.5, 0.1});
     set_curve(add_run(&c, "hrnn", 0, 1, 0.6), 10, 4, (double[]){2.5, 0.5, 0.5, 0.5});

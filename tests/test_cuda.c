@@ -1,5 +1,6 @@
-/* Device cuda against device cpu: all rules, both formats of a model, with attention and without. On an
- * emulated GPU (tests/emulation); ON_GPU: on a real one, without what only the emulation can show. */
+/* Device cuda against device cpu: all rules, both formats of a model, with attention and without.
+ * On an emulated GPU (tests/emulation); ON_GPU: on a real one, without what only the emulation can
+ * show. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,19 +48,42 @@ static const struct {
     {.name = "sgd", .rule = "sgd", .rate = 0.01f},
     {.name = "adam", .rule = "adam", .rate = 0.01f},
     {.name = "rmsprop", .rule = "rmsprop", .rate = 0.003f},
-    {.name = "hrnn", .rule = "hrnn", .model = "weights/hrnn.safetensors", .prefix = "",
-     .rate = 1e-3f, .without = 1 << HRNN_ATTENTION},
-    {.name = "hrnn-1, attention", .rule = "hrnn",
-     .model = "tests/golden/trace-many-tensors.safetensors", .prefix = "model.", .rate = 1e-3f},
-    {.name = "hrnn-2, attention", .rule = "hrnn", .model = "weights/hrnn.safetensors",
-     .prefix = "", .rate = 1e-3f, .add = 1 << HRNN_ATTENTION},
-    {.name = "hrnn-1, parts left out", .rule = "hrnn",
-     .model = "tests/golden/trace-one-tensor.safetensors", .prefix = "model.", .rate = 1e-3f,
+    {.name = "hrnn",
+     .rule = "hrnn",
+     .model = "weights/hrnn.safetensors",
+     .prefix = "",
+     .rate = 1e-3f,
+     .without = 1 << HRNN_ATTENTION},
+    {.name = "hrnn-1, attention",
+     .rule = "hrnn",
+     .model = "tests/golden/trace-many-tensors.safetensors",
+     .prefix = "model.",
+     .rate = 1e-3f},
+    {.name = "hrnn-2, attention",
+     .rule = "hrnn",
+     .model = "weights/hrnn.safetensors",
+     .prefix = "",
+     .rate = 1e-3f,
+     .add = 1 << HRNN_ATTENTION},
+    {.name = "hrnn-1, parts left out",
+     .rule = "hrnn",
+     .model = "tests/golden/trace-one-tensor.safetensors",
+     .prefix = "model.",
+     .rate = 1e-3f,
      .without = 1 << HRNN_PRODUCTS | 1 << HRNN_TIMESCALES | 1 << HRNN_TENSOR_RNN},
-    {.name = "hrnn, compact", .rule = "hrnn", .model = "weights/hrnn.safetensors", .prefix = "",
-     .rate = 1e-3f, .compact = 1},
-    {.name = "hrnn-2, attention, compact", .rule = "hrnn", .model = "weights/hrnn.safetensors",
-     .prefix = "", .rate = 1e-3f, .add = 1 << HRNN_ATTENTION, .compact = 1},
+    {.name = "hrnn, compact",
+     .rule = "hrnn",
+     .model = "weights/hrnn.safetensors",
+     .prefix = "",
+     .rate = 1e-3f,
+     .compact = 1},
+    {.name = "hrnn-2, attention, compact",
+     .rule = "hrnn",
+     .model = "weights/hrnn.safetensors",
+     .prefix = "",
+     .rate = 1e-3f,
+     .add = 1 << HRNN_ATTENTION,
+     .compact = 1},
 };
 
 static optimizer *create(int row, int cuda, const opt_tensor *tensors, int n)
@@ -89,10 +113,7 @@ static optimizer *create(int row, int cuda, const opt_tensor *tensors, int n)
     return opt;
 }
 
-static float start_of(int k, size_t i)
-{
-    return (float)(sin((double)i * 0.7 + k) * 0.5);
-}
+static float start_of(int k, size_t i) { return (float)(sin((double)i * 0.7 + k) * 0.5); }
 
 /* Made on the device; the host's copies are what it holds. */
 static void make_network(network *net, int row, int cuda)
@@ -109,7 +130,12 @@ static void make_network(network *net, int row, int cuda)
         float *param = device_alloc(cuda, bytes), *grad = device_alloc(cuda, bytes);
         device_put(cuda, param, net->param[k], bytes);
         device_put(cuda, grad, net->grad[k], bytes);
-        net->tensors[k] = (opt_tensor){names[k], param, grad, sizes[k], -0.25f, k ? 0 : 5e-4f,
+        net->tensors[k] = (opt_tensor){names[k],
+                                       param,
+                                       grad,
+                                       sizes[k],
+                                       -0.25f,
+                                       k ? 0 : 5e-4f,
                                        k == FROZEN ? 0 : k == 3 ? 0.5f : 1};
     }
     net->opt = create(row, cuda, net->tensors, N);
@@ -171,7 +197,8 @@ static void expect_close(network *a, network *b, int row)
             error = here <= error ? error : here;
             moved = fmax(moved, fabs((double)a->param[k][i] - start_of(k, i)));
         }
-        if (!(error <= (rows[row].compact ? 1e-2 : 1e-4) * moved + 1e-7) || (moved == 0) != (k == FROZEN))
+        if (!(error <= (rows[row].compact ? 1e-2 : 1e-4) * moved + 1e-7) ||
+            (moved == 0) != (k == FROZEN))
             fail_msg("%s: %s: differs by %g after moving %g", rows[row].name, names[k], error,
                      moved);
     }
@@ -432,8 +459,7 @@ static void test_no_adjoint(void **state)
     make_network(&net, HRNN + 1, 1);
     hrnn_adjoint *adjoint = hrnn_adjoint_new(&error);
     assert_int_equal(hrnn_adjoint_begin(adjoint, net.opt, 3, &error), OPT_BAD_OPTION);
-    assert_string_equal(error.message,
-                        "the adjoint is of an optimizer on device cpu, found cuda");
+    assert_string_equal(error.message, "the adjoint is of an optimizer on device cpu, found cuda");
     hrnn_adjoint_free(adjoint);
     free_network(&net);
 }
@@ -453,7 +479,8 @@ static void test_failure(void **state)
         opt_step(net.opt, 1, NULL);
         opt_step(net.opt, 1, NULL);
         opt_error error = {0};
-        assert_int_equal(opt_save(net.opt, scratch_path("state"), NULL, 0, NULL, 0, &error), OPT_IO);
+        assert_int_equal(opt_save(net.opt, scratch_path("state"), NULL, 0, NULL, 0, &error),
+                         OPT_IO);
         if (!strstr(error.message, "device cuda has failed: "))
             fail_msg("\"%s\" does not say that the device failed", error.message);
         assert_int_equal(opt_load(net.opt, scratch_path("good"), &error), OPT_IO);
@@ -490,12 +517,12 @@ int main(void)
     omp_set_num_threads(1);
 #endif
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_agrees_with_cpu), cmocka_unit_test(test_deterministic),
-        cmocka_unit_test(test_non_finite),      cmocka_unit_test(test_set_log_lr),
+        cmocka_unit_test(test_agrees_with_cpu),  cmocka_unit_test(test_deterministic),
+        cmocka_unit_test(test_non_finite),       cmocka_unit_test(test_set_log_lr),
         cmocka_unit_test(test_nothing_to_train), cmocka_unit_test(test_checkpoint),
         cmocka_unit_test(test_no_adjoint),
 #ifndef ON_GPU
-        cmocka_unit_test(test_launches),        cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_launches),         cmocka_unit_test(test_failure),
         cmocka_unit_test(test_no_device),
 #endif
     };

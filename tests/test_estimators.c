@@ -382,7 +382,8 @@ static void test_back_propagation(void **state)
                 (2 * by);
         if (!second) second_unroll(direction, 0, 0, gradient);
         product = 0;
-        for (int i = 0; i < HRNN_META_PARAMS; i++) product += (double)gradient[i] * (double)direction[i];
+        for (int i = 0; i < HRNN_META_PARAMS; i++)
+            product += (double)gradient[i] * (double)direction[i];
         off[second] = fabs(product / along - 1);
     }
     print_message("off by %.2g with second derivatives, %.2g without\n", off[1], off[0]);
@@ -396,12 +397,12 @@ static void test_meta_loss(void **state)
     (void)state;
     enum { UNROLL = 12 };
     static float gradient[HRNN_META_PARAMS];
-    const problem_spec mlp = {.family = mlp_problem, .dimension = 6, .samples = 60, .batch = 4,
-                              .hidden = {5}};
+    const problem_spec mlp = {
+        .family = mlp_problem, .dimension = 6, .samples = 60, .batch = 4, .hidden = {5}};
     const problem_spec noisy_mlp = {
         .family = noise_problem, .amount = 0.1, .parts = &mlp, .n_parts = 1};
-    const episode_options options = {.loss = LOSS_FULL, .every = 1, .clip = 1e9, .eps = 1e-6,
-                                     .tail = 1, .rates = {0.03, 0.03}};
+    const episode_options options = {
+        .loss = LOSS_FULL, .every = 1, .clip = 1e9, .eps = 1e-6, .tail = 1, .rates = {0.03, 0.03}};
     for (int attention = 0; attention < 2; attention++) {
         const hrnn_model model = make_model(attention);
         bptt *b = bptt_new(1, NULL);
@@ -525,8 +526,7 @@ int main(void)
         cmocka_unit_test(test_learning_rates), cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_packing),        cmocka_unit_test(test_back_propagation),
         cmocka_unit_test(test_meta_loss),      cmocka_unit_test(test_average),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_bad_problem),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_bad_problem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

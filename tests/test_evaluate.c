@@ -277,10 +277,7 @@ static hrnn_model *test_model(void)
     return &model;
 }
 
-static int stop_after(void *context)
-{
-    return --*(int *)context < 0;
-}
+static int stop_after(void *context) { return --*(int *)context < 0; }
 
 static void assert_same_text(char *a, char *b, int same)
 {

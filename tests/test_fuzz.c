@@ -18,10 +18,7 @@
 
 static random_stream stream;
 
-static size_t draw(size_t below)
-{
-    return random_stream_u32(&stream) % (below ? below : 1);
-}
+static size_t draw(size_t below) { return random_stream_u32(&stream) % (below ? below : 1); }
 
 /* --- a file under mutation --- */
 
@@ -74,15 +71,9 @@ static void mutate_bytes(blob *b)
     if (length > b->size - at) length = b->size - at;
     const char *token = tokens[draw(sizeof(tokens) / sizeof(tokens[0]))];
     switch (draw(8)) {
-    case 0:
-        b->bytes[at] ^= (unsigned char)(1 << draw(8));
-        break;
-    case 1:
-        b->bytes[at] = (unsigned char)draw(256);
-        break;
-    case 2:
-        splice(b, at, length, 0);
-        break;
+    case 0: b->bytes[at] ^= (unsigned char)(1 << draw(8)); break;
+    case 1: b->bytes[at] = (unsigned char)draw(256); break;
+    case 2: splice(b, at, length, 0); break;
     case 3: /* doubled */
         splice(b, at, 0, length);
         memmove(b->bytes + at, b->bytes + at + length, length);
@@ -91,12 +82,8 @@ static void mutate_bytes(blob *b)
         splice(b, at, length < strlen(token) ? length : 0, strlen(token));
         memcpy(b->bytes + at, token, strlen(token));
         break;
-    case 5:
-        resize(b, draw(b->size + 1));
-        break;
-    case 6:
-        resize(b, b->size + 1 + draw(100));
-        break;
+    case 5: resize(b, draw(b->size + 1)); break;
+    case 6: resize(b, b->size + 1 + draw(100)); break;
     default: {
         uint64_t sizes[] = {0,
                             1,
@@ -192,18 +179,10 @@ static void mutate_metadata(cJSON *metadata)
     if (!item) return;
     const char *value = values[draw(sizeof(values) / sizeof(values[0]))];
     switch (draw(5)) {
-    case 0:
-        cJSON_DeleteItemFromObjectCaseSensitive(metadata, item->string);
-        break;
-    case 1:
-        set_text(&item->string, value);
-        break;
-    case 2:
-        cJSON_AddItemToObject(metadata, item->string, cJSON_CreateNumber(1));
-        break;
-    default:
-        set_text(&item->valuestring, value);
-        break;
+    case 0: cJSON_DeleteItemFromObjectCaseSensitive(metadata, item->string); break;
+    case 1: set_text(&item->string, value); break;
+    case 2: cJSON_AddItemToObject(metadata, item->string, cJSON_CreateNumber(1)); break;
+    default: set_text(&item->valuestring, value); break;
     }
 }
 
@@ -216,24 +195,14 @@ static void mutate_tensor(cJSON *root, cJSON *tensor)
         if (cJSON_IsString(dtype)) set_text(&dtype->valuestring, dtypes[draw(7)]);
         break;
     case 1:
-    case 2:
-        mutate_numbers(cJSON_GetObjectItem(tensor, "shape"));
-        break;
-    case 3:
-        mutate_numbers(cJSON_GetObjectItem(tensor, "data_offsets"));
-        break;
+    case 2: mutate_numbers(cJSON_GetObjectItem(tensor, "shape")); break;
+    case 3: mutate_numbers(cJSON_GetObjectItem(tensor, "data_offsets")); break;
     case 4: /* another tensor's entry under this name */
         cJSON_ReplaceItemInObjectCaseSensitive(root, tensor->string, cJSON_Duplicate(other, 1));
         break;
-    case 5:
-        set_text(&tensor->string, other->string);
-        break;
-    case 6:
-        cJSON_DetachItemViaPointer(root, tensor), cJSON_Delete(tensor);
-        break;
-    default:
-        cJSON_AddStringToObject(tensor, draw(2) ? "dtype" : "extra", "F32");
-        break;
+    case 5: set_text(&tensor->string, other->string); break;
+    case 6: cJSON_DetachItemViaPointer(root, tensor), cJSON_Delete(tensor); break;
+    default: cJSON_AddStringToObject(tensor, draw(2) ? "dtype" : "extra", "F32"); break;
     }
 }
 

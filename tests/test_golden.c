@@ -1,5 +1,6 @@
-/* build/replay on the golden traces, adjoints and unrolls: all pass, what lies beyond a bound fails
- * by name, what is none is refused. Needs the program; $BUILD says where it is (default: build). */
+/* build/dev/replay on the golden traces, adjoints and unrolls: all pass, what lies beyond a bound
+ * fails by name, what is none is refused. Needs the program; $BUILD says where it is (default:
+ * build). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ static int replay(const char *arguments)
 {
     char command[4096];
     const char *build = getenv("BUILD");
-    snprintf(command, sizeof(command), "'%s/replay' %s 2>&1", build && *build ? build : "build",
+    snprintf(command, sizeof(command), "'%s/dev/replay' %s 2>&1", build && *build ? build : "build",
              arguments);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
@@ -80,8 +81,8 @@ static void copy_tensor(st_writer *w, const st_tensor *t, const change *c)
 /* Copies a trace with a change to the scratch file "copy". */
 static const char *copy(const char *trace, const change *c)
 {
-    static const char *const keys[] = {"format",     "attention",   "tensors",   "steps",
-                                       "max_log_lr", "min_log_lr",  "without",   "loss",
+    static const char *const keys[] = {"format",     "attention",   "tensors",           "steps",
+                                       "max_log_lr", "min_log_lr",  "without",           "loss",
                                        "meta_loss",  "init_log_lr", "second_derivatives"};
     opt_error error = {0};
     st_file *file = st_open(trace, &error);
@@ -292,10 +293,14 @@ static void test_not_a_trace(void **state)
     for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
         expect(copy(many_tensors, &changes[i]), 2, "copy: ");
     static const change of_adjoint[] = {
-        {.name = "format", .value = "hrnn-adjoint-2"},  {.name = "steps", .value = "9"},
-        {.name = "tensors", .value = "4"},              {.name = "loss", .value = ""},
-        {.name = "loss", .value = "much"},              {.name = "init_log_lr", .value = ""},
-        {.name = "init_log_lr", .value = "1e9"},        {.name = "grad.2", .rename = "gradient"},
+        {.name = "format", .value = "hrnn-adjoint-2"},
+        {.name = "steps", .value = "9"},
+        {.name = "tensors", .value = "4"},
+        {.name = "loss", .value = ""},
+        {.name = "loss", .value = "much"},
+        {.name = "init_log_lr", .value = ""},
+        {.name = "init_log_lr", .value = "1e9"},
+        {.name = "grad.2", .rename = "gradient"},
         {.name = "cotangent.param.1", .rename = "c"},
         {.name = "cotangent.attended.1", .rename = "c"},
         {.name = "want.model.param.init", .rename = "w"},
@@ -303,10 +308,14 @@ static void test_not_a_trace(void **state)
     for (size_t i = 0; i < sizeof(of_adjoint) / sizeof(of_adjoint[0]); i++)
         expect(copy(adjoint, &of_adjoint[i]), 2, "copy: ");
     static const change of_unroll[] = {
-        {.name = "steps", .value = "0"},                {.name = "steps", .value = "13"},
-        {.name = "meta_loss", .value = ""},             {.name = "second_derivatives", .value = ""},
-        {.name = "problem.A", .rename = "A"},           {.name = "problem.b", .rename = "b"},
-        {.name = "want.losses", .rename = "losses"},    {.name = "init.param.0", .rename = "x"},
+        {.name = "steps", .value = "0"},
+        {.name = "steps", .value = "13"},
+        {.name = "meta_loss", .value = ""},
+        {.name = "second_derivatives", .value = ""},
+        {.name = "problem.A", .rename = "A"},
+        {.name = "problem.b", .rename = "b"},
+        {.name = "want.losses", .rename = "losses"},
+        {.name = "init.param.0", .rename = "x"},
     };
     for (size_t i = 0; i < sizeof(of_unroll) / sizeof(of_unroll[0]); i++)
         expect(copy(second_order, &of_unroll[i]), 2, "copy: ");
@@ -332,9 +341,12 @@ static void test_worst_decides(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_pass),      cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_meta_gradient_bounds), cmocka_unit_test(test_whole_meta_gradient),
-        cmocka_unit_test(test_inputs_count),  cmocka_unit_test(test_not_a_trace),
+        cmocka_unit_test(test_all_pass),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_meta_gradient_bounds),
+        cmocka_unit_test(test_whole_meta_gradient),
+        cmocka_unit_test(test_inputs_count),
+        cmocka_unit_test(test_not_a_trace),
         cmocka_unit_test(test_worst_decides),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

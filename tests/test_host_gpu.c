@@ -53,7 +53,8 @@ static double apart(const float *a, const float *b, int n)
     return worst == 0 ? 0 : worst / most;
 }
 
-/* cuDNN normalises with the variance over n, the host with that over n - 1; `bound` allows for it. */
+/* cuDNN normalises with the variance over n, the host with that over n - 1; `bound` allows for
+ * it. */
 static int check_case(const gradient_case *row)
 {
     network *nets[2];
@@ -109,7 +110,10 @@ static void test_layers(void **state)
     "activation=linear\n[softmax]\n"
 
 /* bound: of the distance of the parameters, of that which they have moved; and of each loss. */
-static const struct { const char *options, *layers; double bound; } trainings[] = {
+static const struct {
+    const char *options, *layers;
+    double bound;
+} trainings[] = {
     {"", BODY, 0.05},
     {"optimizer=sgd\n", BODY, 0.05},
     {"optimizer=adam\n", BODY, 0.05},
@@ -241,8 +245,8 @@ static void assert_same_file(const char *a, const char *b)
     free(y);
 }
 
-/* Resumed on the other device and saved at once, weights and sidecar are the same to the bit: nothing
- * is lost on the way, statistics, recurrent states and attended parameters included. */
+/* Resumed on the other device and saved at once, weights and sidecar are the same to the bit:
+ * nothing is lost on the way, statistics, recurrent states and attended parameters included. */
 static void test_checkpoints_travel(void **state)
 {
     (void)state;

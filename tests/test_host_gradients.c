@@ -103,8 +103,8 @@ static void test_activations(void **state)
     assert_int_equal(failed, 0);
 }
 
-/* A small step of sgd, given the tensors as the hook gives them, lowers the loss by rate * |g|^2.
- */
+/* A small step of sgd, given the tensors as the hook gives them, lowers the loss by rate *
+ * |g|^2. */
 static void test_step_goes_down(void **state)
 {
     (void)state;

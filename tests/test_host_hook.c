@@ -15,10 +15,10 @@
 #include "parser.h"
 
 #define NET(options) "[net]\nbatch=8\nsubdivisions=2\nwidth=6\nheight=6\nchannels=2\n" options "\n"
-#define BODY                                                                                       \
-    "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n[batchnorm]\n"                  \
-    "[activation]\nactivation=relu\n[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\n"  \
-    "activation=leaky\n[dropout]\nprobability=.2\n[connected]\noutput=3\nactivation=linear\n"        \
+#define BODY                                                                                        \
+    "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n[batchnorm]\n"                   \
+    "[activation]\nactivation=relu\n[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\n" \
+    "activation=leaky\n[dropout]\nprobability=.2\n[connected]\noutput=3\nactivation=linear\n"       \
     "[softmax]\n"
 
 static void fill(network *net, uint64_t step)
@@ -82,8 +82,7 @@ static double difference(const network *a, const network *b)
 static void test_sgd_is_the_hosts(void **state)
 {
     (void)state;
-#define PLAIN                                                                                      \
-    "learning_rate=.05\nmomentum=.9\ndecay=.01\npolicy=steps\nsteps=3,6\nscales=.1,10\n"
+#define PLAIN "learning_rate=.05\nmomentum=.9\ndecay=.01\npolicy=steps\nsteps=3,6\nscales=.1,10\n"
 #define LAYERS                                                                                     \
     "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"             \
     "[local]\nfilters=2\nsize=3\npad=1\nactivation=tanh\n[connected]\noutput=3\n"                  \
@@ -122,7 +121,11 @@ static void test_learning_rate_does_not_count(void **state)
 static void test_policies(void **state)
 {
     (void)state;
-    static const struct { const char *options; int updates; double want; } rows[] = {
+    static const struct {
+        const char *options;
+        int updates;
+        double want;
+    } rows[] = {
         {"policy=constant", 3, 1},
         {"policy=step\nstep=2\nscale=.5", 3, .5},
         {"policy=steps\nsteps=2,4\nscales=.1,.1", 3, .1},
@@ -133,8 +136,10 @@ static void test_policies(void **state)
     };
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         char cfg[1024];
-        snprintf(cfg, sizeof cfg, NET("%s\noptimizer=sgd\nmomentum=0\ndecay=0\nlearning_rate=0.25")
-                 "[connected]\noutput=3\nactivation=linear\n[softmax]\n", rows[r].options);
+        snprintf(
+            cfg, sizeof cfg,
+            NET("%s\noptimizer=sgd\nmomentum=0\ndecay=0\nlearning_rate=0.25") "[connected]\noutput=3\nactivation=linear\n[softmax]\n",
+            rows[r].options);
         network *net = network_from_text(cfg);
         start(net, NULL, 0);
         train(net, 0, rows[r].updates - 1);
@@ -164,12 +169,14 @@ static void test_frozen(void **state)
     static const char *const rules[] = {"sgd", "adam", "rmsprop", "hrnn"};
     for (int r = 0; r < 4; r++) {
         char cfg[2048];
-        snprintf(cfg, sizeof cfg, NET("optimizer=%s\nlearning_rate=.1\ndecay=.1")
-                 "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\nbatch_normalize=1\n"
-                 "[convolutional]\nfilters=4\nsize=1\nactivation=leaky\nstopbackward=1\n"
-                 "[connected]\noutput=5\nactivation=leaky\n"
-                 "[connected]\noutput=4\nactivation=leaky\nlearning_rate=0\n"
-                 "[connected]\noutput=3\nactivation=linear\n[softmax]\n", rules[r]);
+        snprintf(
+            cfg, sizeof cfg,
+            NET("optimizer=%s\nlearning_rate=.1\ndecay=.1") "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=leaky\nbatch_normalize=1\n"
+                                                            "[convolutional]\nfilters=4\nsize=1\nactivation=leaky\nstopbackward=1\n"
+                                                            "[connected]\noutput=5\nactivation=leaky\n"
+                                                            "[connected]\noutput=4\nactivation=leaky\nlearning_rate=0\n"
+                                                            "[connected]\noutput=3\nactivation=linear\n[softmax]\n",
+            rules[r]);
         network *net = trained(cfg, 5), *fresh = network_from_text(cfg);
         host_tensors now = list_tensors(net), was = list_tensors(fresh);
         for (int k = 0; k < now.n; k++) {
@@ -301,8 +308,8 @@ static held_out *hold_out(network *net, data *d)
 
 /* The same of the weights that were saved, an image at a time: the cross-entropy from the
  * probabilities, or the cost of the last layer. */
-static void measure_saved(const char *cfg, const char *path, data d, int cross_entropy, double *loss,
-                          double *accuracy)
+static void measure_saved(const char *cfg, const char *path, data d, int cross_entropy,
+                          double *loss, double *accuracy)
 {
     network *net = network_from_text(cfg);
     mute();
@@ -326,7 +333,8 @@ static void measure_saved(const char *cfg, const char *path, data d, int cross_e
     release(net);
 }
 
-/* Measured after every update or never: the same bits; and what is measured is what a save gives. */
+/* Measured after every update or never: the same bits; and what is measured is what a save
+ * gives. */
 static void check_measuring(const char *cfg, int cross_entropy)
 {
     const char *path = path_in("resume.weights");
@@ -345,7 +353,8 @@ static void check_measuring(const char *cfg, int cross_entropy)
     float outputs[2][12];
     predict(plain, outputs[0]);
     predict(net, outputs[1]);
-    assert_memory_equal(outputs[0], outputs[1], sizeof outputs[0]); /* also the rolling statistics */
+    assert_memory_equal(outputs[0], outputs[1],
+                        sizeof outputs[0]); /* also the rolling statistics */
     save(net, path);
     measure_saved(cfg, path_in("resume.weights"), d, cross_entropy, &want_loss, &want_accuracy);
     print_message("loss %.9g, accuracy %.3g; expected %.9g, %.3g\n", loss, accuracy, want_loss,
@@ -374,7 +383,7 @@ static void test_measuring(void **state)
         check_measuring(cfg, 1);
     }
 #define SMALL                                                                                      \
-    "[connected]\noutput=6\nactivation=tanh\n[dropout]\nprobability=.3\n[connected]\noutput=3\n"     \
+    "[connected]\noutput=6\nactivation=tanh\n[dropout]\nprobability=.3\n[connected]\noutput=3\n"   \
     "activation=linear\n"
     check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "[logistic]\n", 0);
     check_measuring(NET("optimizer=adam\nlearning_rate=.01") SMALL "[cost]\n", 0);
@@ -382,8 +391,10 @@ static void test_measuring(void **state)
         "[rnn]\noutput=5\nhidden=4\nbatch_normalize=1\nactivation=tanh\n", "[gru]\noutput=5\n",
         "[lstm]\noutput=5\n"};
     for (int i = 0; i < 3; i++) {
-        snprintf(cfg, sizeof cfg, NET("%slearning_rate=.01") "%s[connected]\noutput=3\n"
-                 "activation=linear\n[softmax]\n", model, recurrent[i]);
+        snprintf(cfg, sizeof cfg,
+                 NET("%slearning_rate=.01") "%s[connected]\noutput=3\n"
+                                            "activation=linear\n[softmax]\n",
+                 model, recurrent[i]);
         check_measuring(cfg, 1);
     }
 }
@@ -435,7 +446,8 @@ static void test_sure_and_wrong(void **state)
     volatile sig_atomic_t stop = 0;
     data d = {0};
     double loss, accuracy;
-    network *net = network_from_text(NET("") "[connected]\noutput=3\nactivation=linear\n[softmax]\n");
+    network *net =
+        network_from_text(NET("") "[connected]\noutput=3\nactivation=linear\n[softmax]\n");
     held_out *h = hold_out(net, &d);
     layer *l = &net->layers[0];
     memset(l->weights, 0, (size_t)(l->inputs * l->outputs) * sizeof(float));
@@ -472,10 +484,14 @@ int main(void)
 {
     setenv("HRNN_WEIGHTS", "weights/hrnn.safetensors", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sgd_is_the_hosts), cmocka_unit_test(test_learning_rate_does_not_count),
-        cmocka_unit_test(test_policies),         cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_resume),           cmocka_unit_test(test_batchnorm_deploys),
-        cmocka_unit_test(test_measuring),        cmocka_unit_test(test_sure_and_wrong),
+        cmocka_unit_test(test_sgd_is_the_hosts),
+        cmocka_unit_test(test_learning_rate_does_not_count),
+        cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_batchnorm_deploys),
+        cmocka_unit_test(test_measuring),
+        cmocka_unit_test(test_sure_and_wrong),
         cmocka_unit_test(test_list_too_long_for_memory),
     };
     return cmocka_run_group_tests(tests, make_folder_, remove_folder);

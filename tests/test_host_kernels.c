@@ -1,6 +1,6 @@
 /* The patched host's convolution, average pooling and batch normalisation on the CPU against a
- * plain reference in double, forward and backward; and the same bits with one thread as with four.
- */
+ * plain reference in double, forward and backward; and the same bits with one thread as with
+ * four. */
 #include "darknet.h"
 
 #include <math.h>
@@ -138,16 +138,11 @@ static void assert_close(const char *what, int index, const float *got, const do
 static double activate_reference(double x, ACTIVATION a)
 {
     switch (a) {
-    case RELU:
-        return x > 0 ? x : 0;
-    case LEAKY:
-        return x > 0 ? x : .1 * x;
-    case LOGISTIC:
-        return 1 / (1 + exp(-x));
-    case TANH:
-        return tanh(x);
-    default:
-        return x;
+    case RELU: return x > 0 ? x : 0;
+    case LEAKY: return x > 0 ? x : .1 * x;
+    case LOGISTIC: return 1 / (1 + exp(-x));
+    case TANH: return tanh(x);
+    default: return x;
     }
 }
 
@@ -155,16 +150,11 @@ static double activate_reference(double x, ACTIVATION a)
 static double gradient_reference(double y, ACTIVATION a)
 {
     switch (a) {
-    case RELU:
-        return y > 0;
-    case LEAKY:
-        return y > 0 ? 1 : .1;
-    case LOGISTIC:
-        return y * (1 - y);
-    case TANH:
-        return 1 - y * y;
-    default:
-        return 1;
+    case RELU: return y > 0;
+    case LEAKY: return y > 0 ? 1 : .1;
+    case LOGISTIC: return y * (1 - y);
+    case TANH: return 1 - y * y;
+    default: return 1;
     }
 }
 
@@ -583,8 +573,8 @@ static void test_nan_is_visible(void **unused)
     }
 }
 
-/* The rolling statistics: the mean of the first 20 batches, then 5 % of each, whatever they held before and
- * whatever the network has seen. */
+/* The rolling statistics: the mean of the first 20 batches, then 5 % of each, whatever they held
+ * before and whatever the network has seen. */
 static void test_rolling_statistics(void **unused)
 {
     (void)unused;
@@ -592,7 +582,8 @@ static void test_rolling_statistics(void **unused)
     layer l = make_batchnorm_layer(BATCH, 1, 1, 1);
     size_t seen = 1234567;
     float input[BATCH];
-    network net = {.train = 1, .batch = BATCH, .seen = &seen, .input = input, .rolling = {.share = .05f}};
+    network net = {
+        .train = 1, .batch = BATCH, .seen = &seen, .input = input, .rolling = {.share = .05f}};
     assert_true(l.rolling_mean[0] == 0 && l.rolling_variance[0] == 1);
     l.rolling_mean[0] = l.rolling_variance[0] = 1e30f;
     double mean = 0, variance = 0;
@@ -615,12 +606,9 @@ int main(void)
 {
     gpu_index = -1; /* layers are made here without a network */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_convolutions),
-        cmocka_unit_test(test_avgpool),
-        cmocka_unit_test(test_batchnorm_layer),
-        cmocka_unit_test(test_batchnorm_inference),
-        cmocka_unit_test(test_rolling_statistics),
-        cmocka_unit_test(test_nan_is_visible),
+        cmocka_unit_test(test_convolutions),       cmocka_unit_test(test_avgpool),
+        cmocka_unit_test(test_batchnorm_layer),    cmocka_unit_test(test_batchnorm_inference),
+        cmocka_unit_test(test_rolling_statistics), cmocka_unit_test(test_nan_is_visible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -368,8 +368,8 @@ static void test_labels(void **state)
         assert_int_equal(status_of(rows[i].cfg, rows[i].truth, 5), rows[i].status);
 }
 
-/* --- losses that are not the function they differentiate: a few steps of sgd must lower them ---
- */
+/* --- losses that are not the function they differentiate: a few steps of sgd must lower them
+ * --- */
 
 static void test_detectors_learn(void **state)
 {

@@ -15,29 +15,14 @@
 
 /* --- the number of parameters, from the architecture --- */
 
-static long dense(long in, long out)
-{
-    return in * out + out;
-}
-static long conv(long c, long n, long taps)
-{
-    return c * n * taps + n;
-}
+static long dense(long in, long out) { return in * out + out; }
+static long conv(long c, long n, long taps) { return c * n * taps + n; }
 
 /* No bias, but a scale and a bias for each channel that is normalised. */
-static long conv_bn(long c, long n, long taps)
-{
-    return c * n * taps + 2 * n;
-}
+static long conv_bn(long c, long n, long taps) { return c * n * taps + 2 * n; }
 
-static long mnist_mlp(void)
-{
-    return dense(784, 64) + dense(64, 10);
-}
-static long mnist_conv(void)
-{
-    return conv(1, 8, 9) + conv(8, 8, 25) + dense(784 * 8, 10);
-}
+static long mnist_mlp(void) { return dense(784, 64) + dense(64, 10); }
+static long mnist_conv(void) { return conv(1, 8, 9) + conv(8, 8, 25) + dense(784 * 8, 10); }
 static long mnist_conv_bn(void)
 {
     return conv_bn(1, 8, 9) + conv_bn(8, 8, 25) + dense(784 * 8, 10);
@@ -377,8 +362,8 @@ static void save(network *net, char *path)
 }
 
 /* What the file of an unpatched host holds: the header, and for each layer biases, scales and
- * statistics, then weights in the order filter, channel, row, column, which is that of the array.
- */
+ * statistics, then weights in the order filter, channel, row, column, which is that of the
+ * array. */
 static void test_weights_file(void **state)
 {
     (void)state;

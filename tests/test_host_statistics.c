@@ -16,13 +16,15 @@
 #define NET(options) "[net]\nbatch=8\nsubdivisions=2\n" options "\n"
 #define IMAGES "width=6\nheight=5\nchannels=2\nlearning_rate=.05\n"
 #define END "[connected]\noutput=3\nactivation=linear\n[softmax]\n"
-#define BODY                                                                                       \
-    "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n[batchnorm]\n"                  \
-    "[activation]\nactivation=relu\n[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\n"  \
-    "activation=leaky\n[dropout]\nprobability=.2\n"                                                \
+#define BODY                                                                                        \
+    "[convolutional]\nfilters=4\nsize=3\npad=1\nactivation=linear\n[batchnorm]\n"                   \
+    "[activation]\nactivation=relu\n[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\n" \
+    "activation=leaky\n[dropout]\nprobability=.2\n"                                                 \
     "[connected]\noutput=5\nbatch_normalize=1\nactivation=tanh\n" END
 
-static const struct { const char *options, *layers; } networks[] = {
+static const struct {
+    const char *options, *layers;
+} networks[] = {
     {IMAGES, BODY},
     {IMAGES, "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
              "[deconvolutional]\nfilters=3\nsize=2\nstride=1\nbatch_normalize=1\nactivation=tanh\n"
@@ -113,13 +115,14 @@ static int watch_network(network *net, watched *list)
     int n = 0;
     for (int i = 0; i < net->n; i++) {
         layer *l = &net->layers[i];
-        layer *subs[] = {l->input_layer, l->self_layer, l->output_layer, l->ur, l->uz, l->uh, l->wr,
-                         l->wz, l->wh, l->wf, l->wi, l->wg, l->wo, l->uf, l->ui, l->ug, l->uo};
-        const int recurrent = l->type == RNN || l->type == CRNN || l->type == GRU || l->type == LSTM;
+        layer *subs[] = {l->input_layer, l->self_layer, l->output_layer, l->ur, l->uz, l->uh,
+                         l->wr,          l->wz,         l->wh,           l->wf, l->wi, l->wg,
+                         l->wo,          l->uf,         l->ui,           l->ug, l->uo};
+        const int recurrent =
+            l->type == RNN || l->type == CRNN || l->type == GRU || l->type == LSTM;
         for (size_t s = 0; recurrent && s < sizeof subs / sizeof *subs; s++)
             if (subs[s]) watch_layer(list, &n, subs[s], subs[s]->x, l->steps);
-        if (!recurrent)
-            watch_layer(list, &n, l, l->type == BATCHNORM ? l[-1].output : l->x, 1);
+        if (!recurrent) watch_layer(list, &n, l, l->type == BATCHNORM ? l[-1].output : l->x, 1);
     }
     return n;
 }
@@ -131,7 +134,8 @@ static void note_values(watched *w)
     for (size_t b = 0; b < w->images; b++)
         for (size_t c = 0; c < channels; c++)
             for (size_t i = 0; i < size; i++)
-                w->values[c * MOST_VALUES + w->n + b * size + i] = (double)w->x[(b * channels + c) * size + i];
+                w->values[c * MOST_VALUES + w->n + b * size + i] =
+                    (double)w->x[(b * channels + c) * size + i];
     w->n += w->images * size;
 }
 
@@ -199,9 +203,10 @@ static void test_statistics_are_those_of_all_values(void **state)
 static void test_one_value_a_batch(void **state)
 {
     (void)state;
-    check_statistics("[net]\nbatch=1\nwidth=3\nheight=3\nchannels=2\nlearning_rate=.01\n"
-                     "optimizer=adam\n[convolutional]\nfilters=3\nsize=3\nactivation=linear\n"
-                     "[batchnorm]\n[connected]\noutput=4\nbatch_normalize=1\nactivation=leaky\n" END);
+    check_statistics(
+        "[net]\nbatch=1\nwidth=3\nheight=3\nchannels=2\nlearning_rate=.01\n"
+        "optimizer=adam\n[convolutional]\nfilters=3\nsize=3\nactivation=linear\n"
+        "[batchnorm]\n[connected]\noutput=4\nbatch_normalize=1\nactivation=leaky\n" END);
 }
 
 /* --- what they leave alone, and what they get into --- */
@@ -249,7 +254,8 @@ static void assert_same_state(network *a, network *b)
     free(y);
 }
 
-/* Taken after every update or never: the same bits, those of rolling statistics and states included. */
+/* Taken after every update or never: the same bits, those of rolling statistics and states
+ * included. */
 static void test_training_does_not_notice(void **state)
 {
     (void)state;
@@ -357,7 +363,8 @@ static int has_state(const network *net)
     return 0;
 }
 
-/* A resume from weights whose statistics were taken anew goes on with the rolling ones, to the bit. */
+/* A resume from weights whose statistics were taken anew goes on with the rolling ones, to the
+ * bit. */
 static void test_resume_from_what_was_taken(void **state)
 {
     (void)state;
@@ -383,8 +390,8 @@ static void test_resume_from_what_was_taken(void **state)
         }
 }
 
-/* Whatever the weights have seen and whatever their statistics: the first batch of a training counts
- * in full. */
+/* Whatever the weights have seen and whatever their statistics: the first batch of a training
+ * counts in full. */
 static void test_a_training_starts_anew(void **state)
 {
     (void)state;
@@ -422,11 +429,15 @@ static void test_nothing_to_take(void **state)
     release(net);
 }
 
-/* 16, or 1,024 images, but at most a twentieth of the training, and at least 4; or what the cfg says. */
+/* 16, or 1,024 images, but at most a twentieth of the training, and at least 4; or what the cfg
+ * says. */
 static void test_how_many_batches(void **state)
 {
     (void)state;
-    static const struct { const char *options; int batches; } rows[] = {
+    static const struct {
+        const char *options;
+        int batches;
+    } rows[] = {
         {"batch=8", 128},
         {"batch=8\nmax_batches=600", 31},
         {"batch=8\nmax_batches=600\nprecise_bn=7", 7},
@@ -437,7 +448,8 @@ static void test_how_many_batches(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char cfg[512];
-        snprintf(cfg, sizeof cfg, "[net]\n%s\nwidth=6\nheight=5\nchannels=2\n" END, rows[i].options);
+        snprintf(cfg, sizeof cfg, "[net]\n%s\nwidth=6\nheight=5\nchannels=2\n" END,
+                 rows[i].options);
         network *net = network_from_text(cfg);
         assert_int_equal(statistics_batches(net), rows[i].batches);
         release(net);
@@ -471,8 +483,8 @@ static void assert_biases(const network *net, const network *of, int known)
     }
 }
 
-/* They come with the sidecar: into a training that starts afresh, under the host's own SGD and out of
- * there again, through a cut of the first layers; not with another file's. */
+/* They come with the sidecar: into a training that starts afresh, under the host's own SGD and out
+ * of there again, through a cut of the first layers; not with another file's. */
 static void test_biases_stay(void **state)
 {
     (void)state;
@@ -496,14 +508,16 @@ static void test_biases_stay(void **state)
     save_weights_upto(again, (char *)scratch_path("cut.weights"), 4);
     unmute();
     release(again);
-    network *other = start(NET(IMAGES "optimizer=adam\n") BODY "[softmax]\n", scratch_path("cut.weights"), 0);
+    network *other =
+        start(NET(IMAGES "optimizer=adam\n") BODY "[softmax]\n", scratch_path("cut.weights"), 0);
     assert_biases(other, net, 1);
     release(other);
     /* Without it the same is computed. */
     remove(scratch_path("b.weights.optimizer"));
     predict_saved(cfg_of(0, ""), "b.weights", got);
     for (int i = 0; i < 12; i++) assert_near((double)got[i], (double)want[i], 1);
-    assert_int_equal(rename(scratch_path("cut.weights.optimizer"), scratch_path("b.weights.optimizer")), 0);
+    assert_int_equal(
+        rename(scratch_path("cut.weights.optimizer"), scratch_path("b.weights.optimizer")), 0);
     network *foreign = start(cfg_of(0, ""), scratch_path("b.weights"), 0);
     assert_biases(foreign, net, 0);
     release(foreign);

@@ -18,12 +18,13 @@
 #define END "[connected]\noutput=3\nactivation=linear\n[softmax]\n"
 
 /* Every kind of layer that holds parameters or statistics; the last layers see them all. */
-static const struct { const char *options, *layers; } networks[] = {
-    {IMAGES,
-     "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
-     "[deconvolutional]\nfilters=3\nsize=2\nstride=1\nbatch_normalize=1\nactivation=tanh\n"
-     "[local]\nfilters=2\nsize=3\npad=1\nactivation=tanh\nlearning_rate=0\n"
-     "[connected]\noutput=5\nbatch_normalize=1\nactivation=tanh\n" END},
+static const struct {
+    const char *options, *layers;
+} networks[] = {
+    {IMAGES, "[convolutional]\nfilters=4\nsize=3\npad=1\nbatch_normalize=1\nactivation=leaky\n"
+             "[deconvolutional]\nfilters=3\nsize=2\nstride=1\nbatch_normalize=1\nactivation=tanh\n"
+             "[local]\nfilters=2\nsize=3\npad=1\nactivation=tanh\nlearning_rate=0\n"
+             "[connected]\noutput=5\nbatch_normalize=1\nactivation=tanh\n" END},
     {"time_steps=1\ninputs=6\n",
      "[rnn]\noutput=4\nbatch_normalize=1\nactivation=tanh\n[gru]\noutput=4\n[lstm]\noutput=4\n"
      "batch_normalize=1\n" END},
@@ -75,8 +76,10 @@ static network *start(const char *cfg, const network *first, const char *weights
     network *net = network_from_text(cfg);
     mute();
     if (weights) load_weights(net, (char *)weights);
-    if (first) hook_join_training(net, first, weights, 0);
-    else hook_start_training(net, weights, 0);
+    if (first)
+        hook_join_training(net, first, weights, 0);
+    else
+        hook_start_training(net, weights, 0);
     unmute();
     return net;
 }
@@ -121,8 +124,8 @@ static void assert_saved_alike(network *a, network *b)
     free(y);
 }
 
-/* rounding: a compact state finds the true parameters again from those that are attended to, to within
- * a rounding of these. */
+/* rounding: a compact state finds the true parameters again from those that are attended to, to
+ * within a rounding of these. */
 static void check_mean(const char *cfg, double rounding)
 {
     size_t n;
@@ -191,8 +194,7 @@ static void test_both_train_on_the_mean(void **state)
         hook_average(nets, 2);
         host_tensors x = list_tensors(nets[0]), y = list_tensors(nets[1]);
         for (int t = 0; t < x.n; t++) /* on a GPU, what was averaged last */
-            assert_memory_equal(x.row[t].param, y.row[t].param,
-                                (size_t)x.row[t].n * sizeof(float));
+            assert_memory_equal(x.row[t].param, y.row[t].param, (size_t)x.row[t].n * sizeof(float));
         for (int k = 0; k < 2; k++) release(nets[k]);
     }
 }

@@ -1,5 +1,5 @@
-/* The hierarchical RNN's step against the plain reference: every feature on and off, tensors of sizes
- * around the blocks, frozen and scaled tensors; threads, attention's swap, bad gradients. */
+/* The hierarchical RNN's step against the plain reference: every feature on and off, tensors of
+ * sizes around the blocks, frozen and scaled tensors; threads, attention's swap, bad gradients. */
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +29,8 @@ static float uniform(void)
 /* A model in which everything matters. */
 static hrnn_model random_model(unsigned features)
 {
-    hrnn_model model = {.min_log_lr = -9, .max_log_lr = -2, .initial_lr = 1e-3f,
-                        .features = features};
+    hrnn_model model = {
+        .min_log_lr = -9, .max_log_lr = -2, .initial_lr = 1e-3f, .features = features};
     const int rows = hrnn_row_total(&model);
     for (int r = 0; r < rows; r++)
         for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
@@ -48,8 +48,13 @@ static void build(network *net, const hrnn_model *model)
     opt_error error;
     for (int k = 0; k < TENSORS; k++) {
         const size_t n = sizes[k];
-        net->tensors[k] = (opt_tensor){names[k], malloc(n * sizeof(float)), calloc(n, sizeof(float)),
-                                       n, -0.5f, k % 2 ? 1e-2f : 0, scales[k]};
+        net->tensors[k] = (opt_tensor){names[k],
+                                       malloc(n * sizeof(float)),
+                                       calloc(n, sizeof(float)),
+                                       n,
+                                       -0.5f,
+                                       k % 2 ? 1e-2f : 0,
+                                       scales[k]};
         net->start[k] = malloc(n * sizeof(float));
         for (size_t i = 0; i < n; i++) net->start[k][i] = net->tensors[k].param[i] = uniform();
     }
@@ -77,10 +82,14 @@ static reference build_reference(const network *net, const hrnn_model *model)
         const opt_tensor *t = &net->tensors[k];
         if (t->lr_scale == 0) continue;
         reference_tensor *to = &r.tensors[r.n++];
-        *to = (reference_tensor){.n = t->n, .lr_scale = t->lr_scale,
-                                 .theta = calloc(t->n, 8), .phi = calloc(t->n, 8),
-                                 .log_lr = calloc(t->n, 8), .h = calloc(t->n, sizeof *to->h),
-                                 .a = calloc(t->n, sizeof *to->a), .m = calloc(t->n, sizeof *to->m)};
+        *to = (reference_tensor){.n = t->n,
+                                 .lr_scale = t->lr_scale,
+                                 .theta = calloc(t->n, 8),
+                                 .phi = calloc(t->n, 8),
+                                 .log_lr = calloc(t->n, 8),
+                                 .h = calloc(t->n, sizeof *to->h),
+                                 .a = calloc(t->n, sizeof *to->a),
+                                 .m = calloc(t->n, sizeof *to->m)};
         for (int j = 0; j < 20; j++) to->z[j] = model->tensor_init[j];
         for (size_t i = 0; i < t->n; i++) {
             to->theta[i] = to->phi[i] = t->param[i];
@@ -316,10 +325,9 @@ static void test_state_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_features),           cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_swap_is_idempotent), cmocka_unit_test(test_bad_gradients),
-        cmocka_unit_test(test_state_size),
+        cmocka_unit_test(test_features),      cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_swap_is_idempotent),
+        cmocka_unit_test(test_bad_gradients), cmocka_unit_test(test_state_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

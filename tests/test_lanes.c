@@ -49,16 +49,16 @@ static double worst_of(size_t r, double *where)
         float x[LANES], y[LANES];
         for (int j = 0; j < LANES; j++) {
             const double t = (double)(i + j) / (steps + LANES);
-            x[j] = (float)(rows[r].logarithmic
-                               ? rows[r].low * pow(rows[r].high / rows[r].low, t)
-                               : rows[r].low + t * (rows[r].high - rows[r].low));
+            x[j] = (float)(rows[r].logarithmic ? rows[r].low * pow(rows[r].high / rows[r].low, t)
+                                               : rows[r].low + t * (rows[r].high - rows[r].low));
             if (rows[r].negative && (i + j) % 2) x[j] = -x[j];
         }
         lanes v = rows[r].f(*(lanes_any *)x);
         *(lanes_any *)y = v;
         for (int j = 0; j < LANES; j++) {
             const double want = rows[r].want(x[j]);
-            const double error = fabs(y[j] - want) / (rows[r].relative * fabs(want) + rows[r].absolute);
+            const double error =
+                fabs(y[j] - want) / (rows[r].relative * fabs(want) + rows[r].absolute);
             if (!(error <= worst)) {
                 worst = error;
                 *where = x[j];
@@ -94,7 +94,8 @@ static void test_extremes(void **state)
     assert_true(fabsf(first(lanes_tanh(lanes_set(-1e30f))) + 1) < 3e-7f);
     assert_true(isfinite(first(lanes_exp(lanes_set(1e30f)))));
     assert_true(first(lanes_asinh(lanes_set(0))) == 0);
-    assert_true(first(lanes_if_less(lanes_set(NAN), lanes_set(1), lanes_set(2), lanes_set(3))) == 3);
+    assert_true(first(lanes_if_less(lanes_set(NAN), lanes_set(1), lanes_set(2), lanes_set(3))) ==
+                3);
     assert_true(lanes_sum(lanes_set(2)) == 2 * LANES);
 }
 

@@ -12,10 +12,7 @@
 
 enum { N = 3 };
 
-static double gradient_of(int step, int i)
-{
-    return sin(step * 1.7 + i) * pow(10, i - 1);
-}
+static double gradient_of(int step, int i) { return sin(step * 1.7 + i) * pow(10, i - 1); }
 
 static void test_adam(void **state)
 {

@@ -24,10 +24,7 @@ static void put_header(uint8_t *to, uint8_t dims, uint32_t n, uint32_t side)
 }
 
 /* Label i·7 mod 10; pixels a blob whose place is the class's, and noise. */
-static uint8_t label_of(size_t i)
-{
-    return (uint8_t)(i * 7 % 10);
-}
+static uint8_t label_of(size_t i) { return (uint8_t)(i * 7 % 10); }
 
 static uint8_t pixel_of(size_t i, int y, int x)
 {
@@ -84,8 +81,8 @@ static void test_load(void **state)
     for (int c = 0; c < IMAGE_CLASSES; c++) assert_int_equal(set->first[c + 1], 60 * (c + 1));
     assert_memory_equal(set->pixels[0], plain.sets[0].pixels[0], IMAGES * 64);
     assert_memory_equal(set->pixels[1], plain.sets[0].pixels[1], IMAGES * 196);
-    /* Image 13 is the second of class 1 (3 is the first). Pixel (y, x) of 14 x 14 is the mean of 4.
-     */
+    /* Image 13 is the second of class 1 (3 is the first). Pixel (y, x) of 14 x 14 is the mean of
+     * 4. */
     const uint8_t *image = set->pixels[1] + (60 + 1) * 196;
     for (int y = 0; y < 14; y++)
         for (int x = 0; x < 14; x++) {
@@ -194,8 +191,8 @@ static void test_missing_files(void **state)
 
 /* --- corpus wide --- */
 
-#define FOR_EACH_WIDE_ROW(row)                                                                   \
-    for (const corpus_row *row = corpus_table; row < corpus_table + corpus_table_rows; row++)    \
+#define FOR_EACH_WIDE_ROW(row)                                                                     \
+    for (const corpus_row *row = corpus_table; row < corpus_table + corpus_table_rows; row++)      \
         if (row->corpora & CORPUS_WIDE)
 
 static problem *create(const corpus_row *row, uint64_t seed)
@@ -222,8 +219,8 @@ static void test_wide_derivatives(void **state)
     assert_true(strong > 0.25 * checked);
 }
 
-/* What must vary does, within the limits of the rows, and starts are finite and of all qualities.
- */
+/* What must vary does, within the limits of the rows, and starts are finite and of all
+ * qualities. */
 static void test_wide_variety(void **state)
 {
     (void)state;
@@ -261,8 +258,12 @@ static void test_wide_variety(void **state)
 static void test_wide_is_learnable(void **state)
 {
     (void)state;
-    const problem_spec spec = {.family = images_problem, .network = NETWORK_MLP, .side = 8,
-                               .max_parameters = 4000, .max_work = 4e5, .start_low = 1,
+    const problem_spec spec = {.family = images_problem,
+                               .network = NETWORK_MLP,
+                               .side = 8,
+                               .max_parameters = 4000,
+                               .max_work = 4e5,
+                               .start_low = 1,
                                .start_high = 1};
     int learnt = 0;
     for (uint64_t seed = 1; seed <= 10; seed++) {
@@ -285,8 +286,12 @@ static void test_wide_is_learnable(void **state)
 static void test_bad_specs(void **state)
 {
     (void)state;
-    const problem_spec good = {.family = images_problem, .network = NETWORK_CONV, .side = 8,
-                               .max_parameters = 4000, .max_work = 4e5, .start_low = 1,
+    const problem_spec good = {.family = images_problem,
+                               .network = NETWORK_CONV,
+                               .side = 8,
+                               .max_parameters = 4000,
+                               .max_work = 4e5,
+                               .start_low = 1,
                                .start_high = 1};
     problem_spec side = good, parameters = good, work = good, starts = good;
     side.side = 9, parameters.max_parameters = 10, work.max_work = 100, starts.start_low = 2;
@@ -352,10 +357,10 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load),           cmocka_unit_test(test_damaged_files),
-        cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_wide_derivatives),
-        cmocka_unit_test(test_wide_variety),   cmocka_unit_test(test_wide_is_learnable),
-        cmocka_unit_test(test_threads),        cmocka_unit_test(test_bad_specs),
+        cmocka_unit_test(test_load),          cmocka_unit_test(test_damaged_files),
+        cmocka_unit_test(test_missing_files), cmocka_unit_test(test_wide_derivatives),
+        cmocka_unit_test(test_wide_variety),  cmocka_unit_test(test_wide_is_learnable),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_bad_specs),
     };
     return cmocka_run_group_tests(tests, scratch_make, tear_down);
 }

@@ -10,6 +10,7 @@
 #include "problems/classifier.h"
 #include "problem_checks.h"
 
+/* clang-format off */
 #define DENSE(units, f) {.kind = NET_DENSE, .channels = units, .act = f}
 #define CONV(maps, by, f) {.kind = NET_CONV, .channels = maps, .stride = by, .act = f}
 #define NORMAL(f) {.kind = NET_NORM, .act = f}
@@ -21,6 +22,7 @@
     {.channels = c, .height = h, .width = w, .l2_mean = l2,                                      \
      .n_layers = sizeof((const net_layer[]){__VA_ARGS__}) / sizeof(net_layer),                   \
      .layers = {__VA_ARGS__}}
+/* clang-format on */
 
 typedef struct {
     const char *name;
@@ -49,8 +51,8 @@ static const net_case cases[] = {
      NET(1, 6, 6, 0, CONV(4, 2, 0), NORMAL(ACT_TANH), CONV(3, 1, 0), NORMAL(ACT_SIGMOID),
          DENSE(4, 0))},
     {"residual", 0, 12,
-     NET(1, 6, 6, 0, CONV(3, 2, ACT_TANH), CONV(3, 1, ACT_TANH), CONV(3, 1, 0),
-         ADD(3, 1, ACT_TANH), CONV(3, 1, ACT_TANH), ADD(5, 4, 0), DENSE(4, 0))},
+     NET(1, 6, 6, 0, CONV(3, 2, ACT_TANH), CONV(3, 1, ACT_TANH), CONV(3, 1, 0), ADD(3, 1, ACT_TANH),
+         CONV(3, 1, ACT_TANH), ADD(5, 4, 0), DENSE(4, 0))},
     {"residual, normalised, relu", 8, 24,
      NET(1, 8, 8, 0, CONV(4, 2, 0), NORMAL(ACT_RELU), CONV(4, 1, 0), NORMAL(ACT_RELU),
          CONV(4, 1, 0), ADD(5, 2, ACT_RELU), POOL, DENSE(5, 0))},
@@ -185,8 +187,8 @@ static double plain_loss(const net_spec *spec, const float *images, const uint8_
         const net_layer *l = &spec->layers[i - 1];
         const plain_map *in = &maps[l->from > 0 ? l->from : i - 1];
         const size_t n = plain_parameters(l, in);
-        const size_t last = n ? (l->kind == NET_NORM ? (size_t)in->c
-                                                     : (size_t)(l->no_bias ? 0 : l->channels)) : 0;
+        const size_t last =
+            n ? (l->kind == NET_NORM ? (size_t)in->c : (size_t)(l->no_bias ? 0 : l->channels)) : 0;
         plain_layer(l, in, &maps[l->other], x, &maps[i], batch);
         if (n) square += probe_dot(x, x, n - last) / (double)(n - last);
         if (last) square += probe_dot(x + n - last, x + n - last, last) / (double)last;
@@ -277,16 +279,16 @@ static void test_not_finite_shows(void **state)
 static void test_starts(void **state)
 {
     (void)state;
-    static const net_case c = {
-        "start", 0, 8, NET(16, 8, 8, 0, CONV(32, 1, 0), NORMAL(ACT_RELU), DENSE(10, 0))};
+    static const net_case c = {"start", 0, 8,
+                               NET(16, 8, 8, 0, CONV(32, 1, 0), NORMAL(ACT_RELU), DENSE(10, 0))};
     classifier *p = make(&c, 8, 1);
     float *x = calloc(p->base.n, sizeof *x);
     p->start = START_NETWORK;
     p->start_scale = 2;
     problem_start(&p->base, x);
     assert_int_equal(p->base.n_tensors, 6);
-    static const char *const names[] = {"1.weights", "1.biases", "2.scales",
-                                        "2.shifts", "3.weights", "3.biases"};
+    static const char *const names[] = {"1.weights", "1.biases",  "2.scales",
+                                        "2.shifts",  "3.weights", "3.biases"};
     static const double deviations[] = {2.0 / 12, 0, -1, 0, 2 / 45.2548, 0};
     for (int k = 0; k < 6; k++) {
         const problem_tensor *t = &p->base.tensors[k];
@@ -316,14 +318,14 @@ static void test_bad_shapes(void **state)
 {
     (void)state;
     static const net_spec bad[] = {
-        NET(1, 4, 4, 0, CONV(3, 1, 0)),                           /* ends with pixels */
-        NET(1, 4, 4, 0, CONV(3, 3, 0), DENSE(2, 0)),              /* stride 3 */
-        NET(1, 2, 2, 0, CONV(3, 2, 0), DENSE(2, 0)),              /* one pixel is left */
+        NET(1, 4, 4, 0, CONV(3, 1, 0)),                            /* ends with pixels */
+        NET(1, 4, 4, 0, CONV(3, 3, 0), DENSE(2, 0)),               /* stride 3 */
+        NET(1, 2, 2, 0, CONV(3, 2, 0), DENSE(2, 0)),               /* one pixel is left */
         NET(1, 4, 4, 0, CONV(3, 1, 0), ADD(1, 0, 0), DENSE(2, 0)), /* 3 channels and 1 */
-        NET(1, 4, 4, 0, DENSE(3, 0), ADD(1, 5, 0)),               /* no map 5 */
-        NET(4, 1, 1, 0, DENSE(1, 0)),                             /* one class */
-        NET(0, 1, 1, 0, DENSE(2, 0)),                             /* no input */
-        {.channels = 1, .height = 4, .width = 4}};                /* no layer */
+        NET(1, 4, 4, 0, DENSE(3, 0), ADD(1, 5, 0)),                /* no map 5 */
+        NET(4, 1, 1, 0, DENSE(1, 0)),                              /* one class */
+        NET(0, 1, 1, 0, DENSE(2, 0)),                              /* no input */
+        {.channels = 1, .height = 4, .width = 4}};                 /* no layer */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         opt_error error = {0};
         assert_null(net_create(&bad[i], 8, &error));
@@ -334,9 +336,9 @@ static void test_bad_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward),        cmocka_unit_test(test_derivatives),
-        cmocka_unit_test(test_batch_sizes),    cmocka_unit_test(test_not_finite_shows),
-        cmocka_unit_test(test_starts),         cmocka_unit_test(test_bad_shapes),
+        cmocka_unit_test(test_forward),     cmocka_unit_test(test_derivatives),
+        cmocka_unit_test(test_batch_sizes), cmocka_unit_test(test_not_finite_shows),
+        cmocka_unit_test(test_starts),      cmocka_unit_test(test_bad_shapes),
         cmocka_unit_test(test_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

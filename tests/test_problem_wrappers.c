@@ -1,5 +1,5 @@
-/* Wrappers: their identities, the statistics of noise, sparsity, scales and mixtures; and of draws.
- */
+/* Wrappers: their identities, the statistics of noise, sparsity, scales and mixtures; and of
+ * draws. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +9,7 @@
 
 #include "problem_checks.h"
 
+/* clang-format off */
 #define QUADRATIC(n) {.family = quadratic_problem, .dimension = n}
 #define MLP                                                                                      \
     {.family = mlp_problem, .dimension = 6, .samples = 60, .batch = 20, .hidden = {7, 4}}
@@ -21,9 +22,10 @@
     {.family = rescale_problem, .mode = how, .low = from, .high = to, PARTS(__VA_ARGS__)}
 #define LOG(...) {.family = log_problem, PARTS(__VA_ARGS__)}
 #define SUM(...) {.family = sum_problem, PARTS(__VA_ARGS__)}
+/* clang-format on */
 
-/* The part of any wrapper of one seed is the same instance, so wrappers are compared with this one.
- */
+/* The part of any wrapper of one seed is the same instance, so wrappers are compared with this
+ * one. */
 static const problem_spec plain_mlp = SUM(MLP);
 
 typedef struct {
@@ -81,8 +83,8 @@ static void test_rescale(void **state)
 {
     (void)state;
     const problem_spec all = RESCALE(SCALE_ALL, 350, 350, MLP),
-                              tensor = RESCALE(SCALE_TENSOR, 1e-2, 1e2, MLP),
-                              parameter = RESCALE(SCALE_PARAMETER, 1e-1, 1e1, MLP);
+                       tensor = RESCALE(SCALE_TENSOR, 1e-2, 1e2, MLP),
+                       parameter = RESCALE(SCALE_PARAMETER, 1e-1, 1e1, MLP);
     const problem_spec *const specs[] = {&all, &tensor, &parameter};
     for (int which = 0; which < 3; which++) {
         instance a = create(&plain_mlp, 5), b = create(specs[which], 5);
@@ -126,7 +128,7 @@ static void test_scales(void **state)
     (void)state;
     enum { SEEDS = 2000 };
     const problem_spec scaled = RESCALE(SCALE_ALL, 1e-3, 1e3, QUADRATIC(2)),
-                              plain = SUM(QUADRATIC(2));
+                       plain = SUM(QUADRATIC(2));
     double sum = 0, squares = 0, least = 0, most = 0;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         instance a = create(&plain, seed), b = create(&scaled, seed);
@@ -241,9 +243,12 @@ static void test_derivatives(void **state)
 {
     (void)state;
     const problem_spec specs[] = {
-        SPARSE(0.5, QUADRATIC(20)), SPARSE(0.5, MLP), NOISE(0.3, SPARSE(0.3, MLP)),
+        SPARSE(0.5, QUADRATIC(20)),
+        SPARSE(0.5, MLP),
+        NOISE(0.3, SPARSE(0.3, MLP)),
         SPARSE(0.4, RESCALE(SCALE_TENSOR, 0.1, 10, LOG(SUM(MLP, QUADRATIC(5))))),
-        LOG(RESCALE(SCALE_PARAMETER, 0.1, 10, MLP)), LOG(LOG(QUADRATIC(6)))};
+        LOG(RESCALE(SCALE_PARAMETER, 0.1, 10, MLP)),
+        LOG(LOG(QUADRATIC(6)))};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
         int checked = 0, strong = 0;
         for (uint64_t seed = 1; seed <= 3; seed++) {
@@ -260,7 +265,7 @@ static void test_mixture(void **state)
 {
     (void)state;
     const problem_spec mixture = {.family = mixture_problem,
-                                         PARTS(QUADRATIC(2), QUADRATIC(3), QUADRATIC(4))};
+                                  PARTS(QUADRATIC(2), QUADRATIC(3), QUADRATIC(4))};
     int count[5] = {0};
     for (uint64_t seed = 0; seed < 3000; seed++) {
         instance a = create(&mixture, seed);

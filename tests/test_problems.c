@@ -1,5 +1,5 @@
-/* Every row of the paper's corpora: derivatives, reproducibility, non-negative objectives, starts.
- */
+/* Every row of the paper's corpora: derivatives, reproducibility, non-negative objectives,
+ * starts. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +18,8 @@ static problem *create(const problem_spec *spec, uint64_t seed, const char *name
     return p;
 }
 
-#define FOR_EACH_PAPER_ROW(row)                                                                  \
-    for (const corpus_row *row = corpus_table; row < corpus_table + corpus_table_rows; row++)    \
+#define FOR_EACH_PAPER_ROW(row)                                                                    \
+    for (const corpus_row *row = corpus_table; row < corpus_table + corpus_table_rows; row++)      \
         if (row->corpora & CORPUS_PAPER_ALL)
 
 static void test_derivatives(void **state)
@@ -220,14 +220,25 @@ static void test_starts(void **state)
 {
     (void)state;
     enum { SEEDS = 1000 };
-    static const start_case cases[] = {
-        {"ackley", 0, -32.768, 32.768}, {"beale", 1, -4.5, 4.5}, {"booth", 0, -10, 10},
-        {"branin", 0, -5, 10}, {"branin", 1, 0, 15}, {"log_sum_exp", 0, 0, 0},
-        {"matyas", 1, -10, 10}, {"michalewicz", 0, 0, 3.14159265}, {"rosenbrock", 1, -5, 10},
-        {"styblinski_tang", 0, -5, 5}, {"bowl 5", 1, 0, 0}, {"quadratic 20", 19, 0, 0},
-        {"norm 1 of 27", 3, 0, 0}, {"chain 12", 11, 0, 0}, {"well 13", 0, 0, 0},
-        {"snake 12", 3, 0, 0}, {"mlp 9-8", 5, 0, 0}, {"mlp 9-8", 75, 0, 0},
-        {"embedding of parity, by id", 0, 0, 0}};
+    static const start_case cases[] = {{"ackley", 0, -32.768, 32.768},
+                                       {"beale", 1, -4.5, 4.5},
+                                       {"booth", 0, -10, 10},
+                                       {"branin", 0, -5, 10},
+                                       {"branin", 1, 0, 15},
+                                       {"log_sum_exp", 0, 0, 0},
+                                       {"matyas", 1, -10, 10},
+                                       {"michalewicz", 0, 0, 3.14159265},
+                                       {"rosenbrock", 1, -5, 10},
+                                       {"styblinski_tang", 0, -5, 5},
+                                       {"bowl 5", 1, 0, 0},
+                                       {"quadratic 20", 19, 0, 0},
+                                       {"norm 1 of 27", 3, 0, 0},
+                                       {"chain 12", 11, 0, 0},
+                                       {"well 13", 0, 0, 0},
+                                       {"snake 12", 3, 0, 0},
+                                       {"mlp 9-8", 5, 0, 0},
+                                       {"mlp 9-8", 75, 0, 0},
+                                       {"embedding of parity, by id", 0, 0, 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const start_case *c = &cases[i];
         const corpus_row *row = find_row(c->row);
@@ -301,11 +312,16 @@ static void test_known_minima(void **state)
         const char *row;
         float x[2];
         double f;
-    } cases[] = {{"ackley", {0, 0}, 0}, {"beale", {3, 0.5f}, 0}, {"booth", {1, 3}, 0},
-                 {"branin", {3.14159265f, 2.275f}, 0.397887}, {"matyas", {0, 0}, 0},
+    } cases[] = {{"ackley", {0, 0}, 0},
+                 {"beale", {3, 0.5f}, 0},
+                 {"booth", {1, 3}, 0},
+                 {"branin", {3.14159265f, 2.275f}, 0.397887},
+                 {"matyas", {0, 0}, 0},
                  {"michalewicz", {2.202906f, 1.570796f}, 2 - 1.8013034 + 0.0005},
-                 {"rosenbrock", {1, 1}, 0}, {"styblinski_tang", {-2.903534f, -2.903534f}, 1.66767},
-                 {"log_sum_exp", {0, 0}, 1.3124}, {"bowl 5 turned", {1, 1}, 0.5 * 2}};
+                 {"rosenbrock", {1, 1}, 0},
+                 {"styblinski_tang", {-2.903534f, -2.903534f}, 1.66767},
+                 {"log_sum_exp", {0, 0}, 1.3124},
+                 {"bowl 5 turned", {1, 1}, 0.5 * 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         problem *p = create(&find_row(cases[i].row)->spec, 1, cases[i].row);
         const double f = problem_full_loss(p, cases[i].x);
@@ -318,10 +334,14 @@ static void test_known_minima(void **state)
 static void test_strassen(void **state)
 {
     (void)state;
-    static const float a[4][7] = {{1, 0, 1, 0, 1, -1, 0}, {0, 0, 0, 0, 1, 0, 1},
-                                  {0, 1, 0, 0, 0, 1, 0}, {1, 1, 0, 1, 0, 0, -1}};
-    static const float b[4][7] = {{1, 1, 0, -1, 0, 1, 0}, {0, 0, 1, 0, 0, 1, 0},
-                                  {0, 0, 0, 1, 0, 0, 1}, {1, 0, -1, 0, 1, 0, 1}};
+    static const float a[4][7] = {{1, 0, 1, 0, 1, -1, 0},
+                                  {0, 0, 0, 0, 1, 0, 1},
+                                  {0, 1, 0, 0, 0, 1, 0},
+                                  {1, 1, 0, 1, 0, 0, -1}};
+    static const float b[4][7] = {{1, 1, 0, -1, 0, 1, 0},
+                                  {0, 0, 1, 0, 0, 1, 0},
+                                  {0, 0, 0, 1, 0, 0, 1},
+                                  {1, 0, -1, 0, 1, 0, 1}};
     float x[56], g[56];
     problem *p = create(&find_row("matmul 2 by 7")->spec, 1, "matmul");
     memcpy(x, a, sizeof a);
@@ -337,11 +357,15 @@ static void test_bad_specs(void **state)
 {
     (void)state;
     static const problem_spec bad[] = {
-        {.family = quadratic_problem}, {.family = norm_problem, .dimension = 3, .power = 0.5},
-        {.family = bowl_problem}, {.family = matmul_problem, .dimension = 2, .products = 3},
-        {.family = sum_problem}, {.family = noise_problem, .amount = 1},
+        {.family = quadratic_problem},
+        {.family = norm_problem, .dimension = 3, .power = 0.5},
+        {.family = bowl_problem},
+        {.family = matmul_problem, .dimension = 2, .products = 3},
+        {.family = sum_problem},
+        {.family = noise_problem, .amount = 1},
         {.family = softmax_problem, .dimension = 4, .batch = 0, .samples = 10},
-        {.family = images_problem}, {.family = well_problem, .dimension = -1}};
+        {.family = images_problem},
+        {.family = well_problem, .dimension = -1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         opt_error error = {0};
         assert_null(problem_create(&bad[i], 1, NULL, &error));

@@ -1,6 +1,5 @@
-/* The 16 bits of a compact state: every number comes back as it was, errors are those of the formats,
- * and rounding at random is right on average; what is
- * attended to comes back too. */
+/* The 16 bits of a compact state: every number comes back as it was, errors are those of the
+ * formats, and rounding at random is right on average; what is attended to comes back too. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +10,8 @@
 #include "hrnn/hrnn_tile.h"
 
 enum { KINDS = 4, NEAREST = 32768 };
-static const int kinds[KINDS] = {ROW_HIDDEN + 3, ROW_AVERAGE + 1, ROW_MEAN_SQUARE + 3, ROW_ATTENTION};
+static const int kinds[KINDS] = {ROW_HIDDEN + 3, ROW_AVERAGE + 1, ROW_MEAN_SQUARE + 3,
+                                 ROW_ATTENTION};
 static const row_format compact = {.compact = 1, .hidden_unit = 1.5f / 32766};
 
 /* The lanes are alike, so that the first one tells. */
@@ -33,10 +33,7 @@ static float decode(int row, int bits)
     return x[0];
 }
 
-static float rounded(int row, float x)
-{
-    return decode(row, encode(row, x, NEAREST));
-}
+static float rounded(int row, float x) { return decode(row, encode(row, x, NEAREST)); }
 
 static void test_all_numbers(void **state)
 {
@@ -45,7 +42,8 @@ static void test_all_numbers(void **state)
         for (int bits = 0; bits < 1 << 16; bits++) {
             const float x = decode(kinds[k], bits);
             assert_true(isfinite(x));
-            if (k > 0 || (bits != 0x8000 && bits != 0x7fff && bits != 0x8001)) /* h is within 32766 */
+            if (k > 0 ||
+                (bits != 0x8000 && bits != 0x7fff && bits != 0x8001)) /* h is within 32766 */
                 assert_int_equal(encode(kinds[k], x, NEAREST), bits);
             for (int random = 0; random < 1 << 16 && k > 0; random += 21845)
                 assert_true(decode(kinds[k], encode(kinds[k], x, random)) == x);
@@ -122,8 +120,8 @@ static void test_slow_averages_move(void **state)
     assert_true(decayed(10000, 0) > 0.99e-4); /* what random rounding is for */
 }
 
-/* What is attended to, φ = θ + d, and θ are found from each other for good, also across the powers of
- * two, where their roundings differ; and from both the d that a checkpoint does not keep. */
+/* What is attended to, φ = θ + d, and θ are found from each other for good, also across the powers
+ * of two, where their roundings differ; and from both the d that a checkpoint does not keep. */
 static void test_attended_and_true(void **state)
 {
     (void)state;
@@ -131,7 +129,8 @@ static void test_attended_and_true(void **state)
     int differ = 0;
     for (int i = 0; i < 4000000; i++) {
         seed = seed * 1664525u + 1013904223u;
-        const float size = ldexpf(1, -(int)(seed >> 8) % 24), away = (float)(seed >> 16) / 32768 - 1;
+        const float size = ldexpf(1, -(int)(seed >> 8) % 24),
+                    away = (float)(seed >> 16) / 32768 - 1;
         const float d = rounded(ROW_ATTENTION, size * away * 1e-2f);
         const float theta = (i % 2 ? 1 : 0.25f) + size * 1e-2f * (float)(i % 7 - 3);
         float phi = theta;

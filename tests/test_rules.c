@@ -29,10 +29,7 @@ typedef struct {
     double *reference[N], *state[N][2]; /* of the plain reference */
 } network;
 
-static double start_of(int k, size_t i)
-{
-    return sin((double)i * 0.7 + k) * 0.5;
-}
+static double start_of(int k, size_t i) { return sin((double)i * 0.7 + k) * 0.5; }
 
 /* A gradient that changes sign and size over steps, tensors and entries. */
 static float gradient_of(int step, int k, size_t i)

@@ -1,5 +1,5 @@
-/* Sound files are read, every class of malformed file is refused, and what is written comes back.
- */
+/* Sound files are read, every class of malformed file is refused, and what is written comes
+ * back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -136,51 +136,21 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case OPTIMIZERS:
-        a->optimizers = value;
-        break;
-    case RATES:
-        add(a->rates, &a->n_rates, "rates", value);
-        break;
-    case SEEDS:
-        a->seeds = whole_number("seeds", value, 0);
-        break;
-    case SCAN_SEEDS:
-        a->scan_seeds = whole_number("scan-seeds", value, 1);
-        break;
-    case BATCHES:
-        a->batches = whole_number("batches", value, 1);
-        break;
-    case EVERY:
-        a->every = whole_number("every", value, 1);
-        break;
-    case VALID_IMAGES:
-        a->valid_images = whole_number("valid-images", value, 1);
-        break;
-    case OUT:
-        a->out = value;
-        break;
-    case JOBS:
-        a->jobs = whole_number("jobs", value, 1);
-        break;
-    case RESUME:
-        a->resume = 1;
-        break;
-    case BATCH_SIZES:
-        a->sizes = value;
-        break;
-    case BASELINE:
-        add(a->baselines, &a->n_baselines, "baseline", value);
-        break;
-    case SKIP_BROKEN:
-        a->skip_broken = 1;
-        break;
-    case DARKNET:
-        a->darknet = value;
-        break;
-    case REPORT_ONLY:
-        a->report_only = 1;
-        break;
+    case OPTIMIZERS: a->optimizers = value; break;
+    case RATES: add(a->rates, &a->n_rates, "rates", value); break;
+    case SEEDS: a->seeds = whole_number("seeds", value, 0); break;
+    case SCAN_SEEDS: a->scan_seeds = whole_number("scan-seeds", value, 1); break;
+    case BATCHES: a->batches = whole_number("batches", value, 1); break;
+    case EVERY: a->every = whole_number("every", value, 1); break;
+    case VALID_IMAGES: a->valid_images = whole_number("valid-images", value, 1); break;
+    case OUT: a->out = value; break;
+    case JOBS: a->jobs = whole_number("jobs", value, 1); break;
+    case RESUME: a->resume = 1; break;
+    case BATCH_SIZES: a->sizes = value; break;
+    case BASELINE: add(a->baselines, &a->n_baselines, "baseline", value); break;
+    case SKIP_BROKEN: a->skip_broken = 1; break;
+    case DARKNET: a->darknet = value; break;
+    case REPORT_ONLY: a->report_only = 1; break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1) return ARGP_ERR_UNKNOWN;
         *(state->arg_num ? &a->data : &a->cfg) = value;
@@ -188,8 +158,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         if (state->arg_num < 2) argp_usage(state);
         break;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    default: return ARGP_ERR_UNKNOWN;
     }
     return 0;
 }

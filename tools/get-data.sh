@@ -18,7 +18,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD:-build}
 [[ $build = /* ]] || build=$root/$build
 downloads=${DOWNLOADS:-$build/download}
-convert=$build/convert_images
+convert=$build/convert-images
 
 fail() {
     echo "get-data: $1" >&2
@@ -146,7 +146,7 @@ check_batches() {
 }
 
 names=$root/cfg/$what.names
-[ -x "$convert" ] || make -s -C "$root" "${BUILD:-build}/convert_images" || fail "cannot build $convert"
+[ -x "$convert" ] || make -s -C "$root" "${BUILD:-build}/convert-images" || fail "cannot build $convert"
 
 case $what in
     fashion-mnist) locate_fashion_mnist ;;

@@ -45,10 +45,10 @@ pack() {
     [ -z "${DOWNLOADS:-}" ] || options+=(DOWNLOADS="$DOWNLOADS")
     make "${options[@]}" all build/gpu-pack/tests/test_host_gpu build/gpu-pack/tests/test_host_sync || exit 1
     [ -n "$flowers" ] || fail "no flowers.tar: name it with FLOWERS="
-    mkdir -p "$to/build/tests" "$to/build/lib" "$to/data" || exit 1
+    mkdir -p "$to/build/tests" "$to/build/dev" "$to/build/lib" "$to/data" || exit 1
     cp -R cfg tests tools weights "$to/"
     cp "$flowers" "$to/data/flowers.tar"
-    for file in darknet replay bench_step time_host_step tests/test_host_gpu tests/test_host_sync; do
+    for file in darknet dev/replay dev/bench-step dev/time-host-step tests/test_host_gpu tests/test_host_sync; do
         strip -o "$to/build/$file" "build/gpu-pack/$file" || exit 1
         ldd "build/gpu-pack/$file"
     done | awk '/=> \// && !/cuda|cublas|cudnn|curand|\/(libc|libm|libstdc\+\+|libgcc_s|ld-linux[^ ]*)\.so/ {
@@ -129,19 +129,19 @@ phase_check() {
     for name in $tests; do
         grep -q apart "$build/tests/$name.log" && record grep apart "$build/tests/$name.log"
     done
-    if [[ $("$build/replay" --help) = *cuda* ]]; then
-        record "$build/replay" --device "$device" tests/golden/trace*.safetensors
+    if [[ $("$build/dev/replay" --help) = *cuda* ]]; then
+        record "$build/dev/replay" --device "$device" tests/golden/trace*.safetensors
     else
-        say "$build/replay has no --device cuda: the step was not checked against the recorded traces"
+        say "$build/dev/replay has no --device cuda: the step was not checked against the recorded traces"
     fi
 }
 
 phase_step() {
     chapter "Step of each optimizer on $device (hrnn: at most 3 ms on ResNet V2-50's tensors, goal 1.5)"
-    if [[ $("$build/bench_step" --help) = *--device* ]]; then
-        record timeout 90 "$build/bench_step" --device "$device" ${dry:+--large 100000}
+    if [[ $("$build/dev/bench-step" --help) = *--device* ]]; then
+        record timeout 90 "$build/dev/bench-step" --device "$device" ${dry:+--large 100000}
     else
-        say "$build/bench_step has no --device cuda"
+        say "$build/dev/bench-step has no --device cuda"
     fi
     say "On the tensors of ResNet V2-50, as the host calls it (median of the updates of a training):"
     local rule bytes parameters ms
@@ -194,7 +194,7 @@ phase_time() {
             for ((round = 0; round < rounds; round++)); do
                 for rule in sgd adam hrnn; do
                     make_net "$net" $rule "$size" 1000 >"$out/run.cfg"
-                    taken=$(timeout 60 "$build/time_host_step" "$out/run.cfg" $time_steps 2>"$out/time.log" |
+                    taken=$(timeout 60 "$build/dev/time-host-step" "$out/run.cfg" $time_steps 2>"$out/time.log" |
                         awk 'END { if (NF == 2) print $1 }')
                     [ -n "$taken" ] ||
                         { say "    $net, batch $size, $rule: $(tail -n 1 "$out/time.log")"; continue 2; }

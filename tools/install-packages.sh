@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that a part of the project needs, and only those that are missing.
-#   tools/install-packages.sh GROUP...     groups: lib build test demo data npm clang mpi
+#   tools/install-packages.sh GROUP...     groups: lib build test demo data npm clang mpi format
 # Needs root or sudo only when something is missing. Exit status 1 and one line if it cannot.
 set -eu
 
@@ -13,6 +13,7 @@ data="libpng-dev zlib1g-dev"
 npm="npm"
 clang="clang libomp-dev"
 mpi="libopenmpi-dev openmpi-bin"
+format="clang-format"
 
 fail() {
     echo "install-packages: $1" >&2
@@ -22,8 +23,8 @@ fail() {
 missing=""
 for group in "$@"; do
     case $group in
-        lib|build|test|demo|data|npm|clang|mpi) eval "wanted=\$$group" ;;
-        *) fail "no group '$group': expected lib, build, test, demo, data, npm, clang or mpi" ;;
+        lib|build|test|demo|data|npm|clang|mpi|format) eval "wanted=\$$group" ;;
+        *) fail "no group '$group': expected lib, build, test, demo, data, npm, clang, mpi or format" ;;
     esac
     for package in $wanted; do
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)

@@ -26,10 +26,7 @@ typedef struct {
     const char *only_evaluation; /* given, but goes with -evaluate only; or NULL */
 } arguments;
 
-static void complain(const char *message)
-{
-    fprintf(stderr, "metatrain: %s\n", message);
-}
+static void complain(const char *message) { fprintf(stderr, "metatrain: %s\n", message); }
 
 static uint64_t parse_whole(const char *name, const char *value, double high)
 {
@@ -89,21 +86,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     arguments *a = state->input;
     opt_error error;
     switch (key) {
-    case OUT:
-        a->out = value;
-        return 0;
-    case RESUME:
-        a->resume = value;
-        return 0;
-    case START:
-        a->start = value;
-        return 0;
-    case EVALUATE:
-        a->evaluate = value;
-        return 0;
-    case ARGP_KEY_ARG:
-        complain("takes options only; see --help");
-        exit(2);
+    case OUT: a->out = value; return 0;
+    case RESUME: a->resume = value; return 0;
+    case START: a->start = value; return 0;
+    case EVALUATE: a->evaluate = value; return 0;
+    case ARGP_KEY_ARG: complain("takes options only; see --help"); exit(2);
     default:
         if (key < FIRST_OPTION) return parse_evaluation(key, value, a);
         if (key >= FIRST_OPTION + METATRAIN_OPTIONS) return ARGP_ERR_UNKNOWN;
@@ -169,10 +156,7 @@ static void parse_arguments(int argc, char **argv, arguments *a)
 
 static volatile sig_atomic_t caught;
 
-static void catch_signal(int signal)
-{
-    caught = signal;
-}
+static void catch_signal(int signal) { caught = signal; }
 
 static int stop(void *context)
 {

@@ -125,7 +125,8 @@ opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_er
         return opt_fail(error, OPT_BAD_OPTION,
                         "the adjoint is of an optimizer on device cpu, found cuda");
     if (opt->options.compact)
-        return opt_fail(error, OPT_BAD_OPTION, "the adjoint is of a full state, found a compact one");
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "the adjoint is of a full state, found a compact one");
     if (hrnn_has_context(&((const hrnn_state *)opt->state)->model))
         return opt_fail(error, OPT_BAD_OPTION,
                         "the adjoint is of models of format hrnn-1, found hrnn-2");
@@ -133,8 +134,10 @@ opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_er
         return opt_fail(error, OPT_BAD_OPTION, "an unroll of %d steps, expected at least 1", steps);
     for (int k = 0; k < opt->n; k++)
         if (opt->tensors[k].l2 != 0)
-            return opt_fail(error, OPT_BAD_OPTION, "tensor %s has L2 decay %g, which the adjoint "
-                            "takes as 0", opt->tensors[k].name, (double)opt->tensors[k].l2);
+            return opt_fail(error, OPT_BAD_OPTION,
+                            "tensor %s has L2 decay %g, which the adjoint "
+                            "takes as 0",
+                            opt->tensors[k].name, (double)opt->tensors[k].l2);
     a->opt = opt;
     a->state = opt->state;
     a->capacity = steps;

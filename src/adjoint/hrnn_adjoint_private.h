@@ -16,26 +16,26 @@ enum { COT_THETA = ROW_ATTENTION, COT_PHI, COT_GRAD, COT_ROWS };
 
 /* Where a meta-gradient's outer products lie among a unit's sums. */
 enum {
-    SUM_GATES = 0,                                       /* [22, 20] */
-    SUM_CANDIDATE = SUM_GATES + HRNN_FAN * 2 * HRNN_H0,  /* [22, 10] */
-    SUM_DECAY = SUM_CANDIDATE + HRNN_FAN * HRNN_H0,      /* [10, 2]: β_g, β_λ */
-    SUM_READOUT = SUM_DECAY + HRNN_H0 * 2,               /* [10, 3]: d, q, η */
-    SUM_SHORTCUT = SUM_READOUT + HRNN_H0 * 3,            /* [4, 2]: d, q */
+    SUM_GATES = 0,                                      /* [22, 20] */
+    SUM_CANDIDATE = SUM_GATES + HRNN_FAN * 2 * HRNN_H0, /* [22, 10] */
+    SUM_DECAY = SUM_CANDIDATE + HRNN_FAN * HRNN_H0,     /* [10, 2]: β_g, β_λ */
+    SUM_READOUT = SUM_DECAY + HRNN_H0 * 2,              /* [10, 3]: d, q, η */
+    SUM_SHORTCUT = SUM_READOUT + HRNN_H0 * 3,           /* [4, 2]: d, q */
     OUTER_SUMS = SUM_SHORTCUT + HRNN_SCALES * 2
 };
 
 typedef struct {
     lanes sums[OUTER_SUMS];
-    tile_row rows[OUTER_ROWS]; /* of a full tile */
+    tile_row rows[OUTER_ROWS];  /* of a full tile */
     tile_row tails[OUTER_ROWS]; /* of vectors of several tensors' ends, side by side */
     double totals[OUTER_SUMS];
     int first_chunk, chunks;
     unsigned n_tails; /* vectors in tails */
-    int tiles;   /* since the last fold */
+    int tiles;        /* since the last fold */
 } adjoint_unit;
 
 typedef struct {
-    double step, attention;    /* Σ e^(η̂ + offset)·d·(dL/dθ), the same for q and φ */
+    double step, attention; /* Σ e^(η̂ + offset)·d·(dL/dθ), the same for q and φ */
     double sums[ADJOINT_SUMS];
 } chunk_sums;
 
@@ -61,10 +61,10 @@ struct hrnn_adjoint {
     int from_start;
     char *arena;
     size_t arena_bytes;
-    hrnn_record *records;  /* [capacity] */
-    float *cot;            /* blocks of COT_ROWS rows */
+    hrnn_record *records;    /* [capacity] */
+    float *cot;              /* blocks of COT_ROWS rows */
     adjoint_tensor *tensors; /* [state->n] */
-    chunk_sums *chunks;    /* [state->n_chunks] */
+    chunk_sums *chunks;      /* [state->n_chunks] */
     adjoint_unit *units;
     int n_units;
     float global_cot[HRNN_H2];

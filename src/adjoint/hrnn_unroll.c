@@ -11,12 +11,12 @@ static const double loss_offset = 1e-6;
 
 struct hrnn_unroller {
     hrnn_adjoint *adjoint;
-    float *floats;       /* the arrays below */
-    size_t capacity;     /* of floats */
+    float *floats;   /* the arrays below */
+    size_t capacity; /* of floats */
     double *losses;
     size_t losses_capacity;
     size_t params;
-    float *attended;     /* [T, P] φ before each step; [1, P] without second derivatives */
+    float *attended;       /* [T, P] φ before each step; [1, P] without second derivatives */
     float *true_gradients; /* [T, P] ∇f(θ) after each step */
     float *theta, *gradient, *cot; /* [P] */
 };
@@ -150,8 +150,7 @@ opt_status hrnn_unroll(hrnn_unroller *u, optimizer *opt, const hrnn_objective *o
         return opt_fail(error, OPT_BAD_OPTION,
                         "second derivatives need a problem with Hessian-vector products");
     opt_status status = hrnn_adjoint_begin(u->adjoint, opt, options->steps, error);
-    if (!status)
-        status = reserve(u, (size_t)options->steps, options->second_derivatives, error);
+    if (!status) status = reserve(u, (size_t)options->steps, options->second_derivatives, error);
     if (status) return status;
     const uint64_t first = opt->steps;
     *result = (hrnn_unroll_result){.losses = u->losses};

@@ -50,8 +50,8 @@ size_t hrnn_unroller_bytes(const hrnn_unroller *u);
 
 /* T steps of opt (rule hrnn), which goes on where it stands: its parameters must have zeroed
  * gradients and be attended. Mini-batch numbers are opt's steps so far. Sets meta_gradient
- * [HRNN_META_PARAMS], of result->meta_loss, not clipped; 0 when no step was taken. OPT_BAD_OPTION, OPT_NO_MEMORY:
- * nothing has been done. */
+ * [HRNN_META_PARAMS], of result->meta_loss, not clipped; 0 when no step was taken. OPT_BAD_OPTION,
+ * OPT_NO_MEMORY: nothing has been done. */
 opt_status hrnn_unroll(hrnn_unroller *u, optimizer *opt, const hrnn_objective *objective,
                        const hrnn_unroll_options *options, hrnn_unroll_result *result,
                        float *meta_gradient, opt_error *error);

@@ -1,6 +1,7 @@
 /* Private: the memory that an optimizer works in, a CPU's or a CUDA device's, behind one set of
- * functions; and what a step reports from there. `cuda` is 0 or 1. All run on the default stream, as
- * the host's kernels do, so they follow what was launched before. Without GPU=1 `cuda` is always 0. */
+ * functions; and what a step reports from there. `cuda` is 0 or 1. All run on the default stream,
+ * as the host's kernels do, so they follow what was launched before. Without GPU=1 `cuda` is always
+ * 0. */
 #ifndef DEVICE_H
 #define DEVICE_H
 
@@ -27,12 +28,13 @@ void device_finish(int cuda);
 void device_put(int cuda, void *to, const void *from, size_t bytes);
 void device_get(int cuda, void *to, const void *from, size_t bytes);
 
-/* The same for `rows` pieces of `bytes`; the device's are pitch bytes apart, the host's adjacent. */
+/* The same for `rows` pieces of `bytes`; the device's are pitch bytes apart, the host's
+ * adjacent. */
 void device_put_rows(int cuda, void *to, size_t pitch, const void *from, size_t bytes, size_t rows);
 void device_get_rows(int cuda, void *to, const void *from, size_t pitch, size_t bytes, size_t rows);
 
-/* Why the device cannot be used any more, or NULL. A failure of a kernel or a copy is final: what the
- * host reads after it is undefined, so what is read must not be used before this was asked. */
+/* Why the device cannot be used any more, or NULL. A failure of a kernel or a copy is final: what
+ * the host reads after it is undefined, so what is read must not be used before this was asked. */
 const char *device_failure(int cuda);
 
 /* What the kernels of a step count, in the device's memory: zeroed before the step. */

@@ -1,27 +1,30 @@
 /* Elementary functions over LANES values at a time: the CPU's vector width, or 1 (a CUDA thread).
  *
- * Accuracy, against exact arithmetic: exp 4e-7 relative near 0 and 2.2e-6 at |x| = 40 (4e-7 with fused
- * multiply-add), sigmoid 8e-7 for x >= -8, log and log1p 4e-7, tanh 4e-7 absolute, rsqrt and reciprocal 3e-7
- * relative, asinh 1e-6 relative. tests/test_lanes.c holds the bounds. A GPU has 1/x, √x, 1/√x and 2^x as
- * instructions (relative errors of at most 1.2e-7, 1.2e-7, 1.3e-7 and 2.4e-7 by the PTX manual). */
+ * Accuracy, against exact arithmetic: exp 4e-7 relative near 0 and 2.2e-6 at |x| = 40 (4e-7 with
+ * fused multiply-add), sigmoid 8e-7 for x >= -8, log and log1p 4e-7, tanh 4e-7 absolute, rsqrt and
+ * reciprocal 3e-7 relative, asinh 1e-6 relative. tests/test_lanes.c holds the bounds. A GPU has
+ * 1/x, √x, 1/√x and 2^x as instructions (relative errors of at most 1.2e-7, 1.2e-7, 1.3e-7
+ * and 2.4e-7 by the PTX manual). */
 #ifndef LANES_H
 #define LANES_H
 
 #include <stdint.h>
 
+/* LANES_FOR(int i = 0; i < n; i++): a loop that is unrolled. THREAD_FOR: one that only a CUDA
+ * thread has to unroll, since an array that is indexed by a variable is not in its registers. */
 #ifdef __CUDACC__
 #define LANES 1
 #define LANES_FN static __device__ __forceinline__
-#define LANES_UNROLL _Pragma("unroll")
-#define THREAD_UNROLL LANES_UNROLL
+#define LANES_FOR(...) _Pragma("unroll") for (__VA_ARGS__)
+#define THREAD_FOR(...) LANES_FOR(__VA_ARGS__)
 #else
 #include <math.h>
 #include <string.h>
 #define LANES_FN static inline __attribute__((always_inline, unused))
 #ifdef __clang__
-#define LANES_UNROLL _Pragma("unroll")
+#define LANES_FOR(...) _Pragma("unroll") for (__VA_ARGS__)
 #else
-#define LANES_UNROLL _Pragma("GCC unroll 32")
+#define LANES_FOR(...) _Pragma("GCC unroll 32") for (__VA_ARGS__)
 #endif
 #ifndef LANES
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
@@ -35,13 +38,12 @@
 #if LANES > 4
 #include <immintrin.h>
 #endif
-/* Before a loop that only a CUDA thread has to unroll: an array that is indexed by a variable is not
- * in its registers. */
-#define THREAD_UNROLL
+#define THREAD_FOR(...) for (__VA_ARGS__)
 #endif
 /* The GPU's own compiler, not a CPU's that compiles the kernels for a test. */
 #ifdef __CUDA_ARCH__
-#define LANES_NATIVE(instruction, y, x) asm(instruction ".approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x))
+#define LANES_NATIVE(instruction, y, x)                                                            \
+    asm(instruction ".approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x))
 #endif
 
 #if LANES == 1
@@ -181,10 +183,7 @@ LANES_FN lanes lanes_clamp(lanes x, float low, float high)
     return lanes_min(lanes_max(x, lanes_set(low)), lanes_set(high));
 }
 
-LANES_FN lanes lanes_abs(lanes x)
-{
-    return lanes_from_bits(lanes_bits(x) & INT32_MAX);
-}
+LANES_FN lanes lanes_abs(lanes x) { return lanes_from_bits(lanes_bits(x) & INT32_MAX); }
 
 /* |magnitude| with the sign of sign. */
 LANES_FN lanes lanes_with_sign(lanes magnitude, lanes sign)
@@ -247,8 +246,8 @@ LANES_FN lanes lanes_reciprocal(lanes x)
 #endif
 }
 
-/* x is taken within [-87.3, 88]. 2^n · 2^f with n whole and |f| <= 1/2: adding 1.5·2^23 rounds to n and
- * leaves it in the low bits. The polynomial is the Chebyshev interpolant of 2^f. */
+/* x is taken within [-87.3, 88]. 2^n · 2^f with n whole and |f| <= 1/2: adding 1.5·2^23 rounds to n
+ * and leaves it in the low bits. The polynomial is the Chebyshev interpolant of 2^f. */
 LANES_FN lanes lanes_exp(lanes x)
 {
     const float log2e = 1.44269504f;
@@ -270,10 +269,7 @@ LANES_FN lanes lanes_exp(lanes x)
 #endif
 }
 
-LANES_FN lanes lanes_sigmoid(lanes x)
-{
-    return lanes_reciprocal(1.0f + lanes_exp(-x));
-}
+LANES_FN lanes lanes_sigmoid(lanes x) { return lanes_reciprocal(1.0f + lanes_exp(-x)); }
 
 LANES_FN lanes lanes_tanh(lanes x)
 {

@@ -1,5 +1,5 @@
-/* Private to *.cu. Launches go to the default stream, as the host's own do. A test that compiles the
- * kernels for the CPU has its own LAUNCH (tests/emulation). */
+/* Private to *.cu. Launches go to the default stream, as the host's own do. A test that compiles
+ * the kernels for the CPU has its own LAUNCH (tests/emulation). */
 #ifndef LAUNCH_H
 #define LAUNCH_H
 
@@ -8,12 +8,12 @@
 #include "base/device.h"
 
 #ifndef LAUNCH
-#define LAUNCH(kernel, blocks, threads, ...)                                                         \
+#define LAUNCH(kernel, blocks, threads, ...)                                                       \
     kernel<<<(unsigned)(blocks), (unsigned)(threads)>>>(__VA_ARGS__)
 #endif
 
-/* Tells the compiler where a pointer that was read from memory points: its loads and stores are then
- * those of global memory, and cannot meet shared memory's. */
+/* Tells the compiler where a pointer that was read from memory points: its loads and stores are
+ * then those of global memory, and cannot meet shared memory's. */
 #ifdef __CUDA_ARCH__
 #define IN_GLOBAL_MEMORY(p) __builtin_assume(__isGlobal(p))
 #else

@@ -45,7 +45,4 @@ void random_use(uint64_t seed, stream_purpose purpose, uint64_t index)
     random_stream_start(&current, seed, purpose, index);
 }
 
-int random_next(void)
-{
-    return (int)(random_stream_u32(&current) >> 1);
-}
+int random_next(void) { return (int)(random_stream_u32(&current) >> 1); }

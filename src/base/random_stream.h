@@ -14,7 +14,8 @@ typedef enum {
     STREAM_INIT,    /* starting weights; index: 0 */
     STREAM_ORDER,   /* which images make a batch; index: batch */
     STREAM_AUGMENT, /* one image's crop, mirror, colours; index: batch << 32 | image in batch */
-    STREAM_NETWORK, /* what layers draw while training (dropout, crop, noise); index: forward pass */
+    STREAM_NETWORK, /* what layers draw while training (dropout, crop, noise); index: forward
+                     * pass */
     STREAM_RESIZE,  /* multi-scale input sizes; index: resize period */
     STREAM_OTHER,   /* anything else */
 } stream_purpose;

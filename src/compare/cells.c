@@ -4,10 +4,7 @@
 #include "compare/cells.h"
 #include "compare/step_times.h"
 
-static const cmp_rate_result *best_of(const cmp_summary *s)
-{
-    return &s->rates[s->best];
-}
+static const cmp_rate_result *best_of(const cmp_summary *s) { return &s->rates[s->best]; }
 
 static const cmp_rate_result *default_of(const cmp_summary *s)
 {
@@ -58,10 +55,7 @@ static void format_number(double value, const char *format, const char *infinite
 
 #define COLUMN(name) static void name(const cmp_summary *s, char *cell)
 
-COLUMN(write_optimizer)
-{
-    snprintf(cell, CMP_CELL, "%s", s->optimizer);
-}
+COLUMN(write_optimizer) { snprintf(cell, CMP_CELL, "%s", s->optimizer); }
 
 COLUMN(write_runs)
 {
@@ -77,20 +71,11 @@ COLUMN(write_best_rate)
     if (s->best_at_edge) strcat(cell, s->best_at_edge < 0 ? " (lowest)" : " (highest)");
 }
 
-COLUMN(write_held_out)
-{
-    cmp_format_loss(&best_of(s)->held_out_loss, cell);
-}
+COLUMN(write_held_out) { cmp_format_loss(&best_of(s)->held_out_loss, cell); }
 
-COLUMN(write_accuracy)
-{
-    cmp_format_accuracy(&best_of(s)->accuracy, cell);
-}
+COLUMN(write_accuracy) { cmp_format_accuracy(&best_of(s)->accuracy, cell); }
 
-COLUMN(write_loss)
-{
-    cmp_format_loss(&best_of(s)->loss, cell);
-}
+COLUMN(write_loss) { cmp_format_loss(&best_of(s)->loss, cell); }
 
 COLUMN(write_default_rate)
 {
@@ -116,10 +101,7 @@ COLUMN(write_default_accuracy)
         strcpy(cell, "-");
 }
 
-COLUMN(write_steps)
-{
-    format_number(s->steps, "%.0f", "never", cell);
-}
+COLUMN(write_steps) { format_number(s->steps, "%.0f", "never", cell); }
 
 /* Slower is as good as "never" when the target is never reached. */
 COLUMN(write_speedup)
@@ -127,10 +109,7 @@ COLUMN(write_speedup)
     format_number(isinf(s->steps) ? INFINITY : s->speedup, "%.2fx", "never", cell);
 }
 
-COLUMN(write_seconds)
-{
-    format_number(s->seconds, "%.3g s", "never", cell);
-}
+COLUMN(write_seconds) { format_number(s->seconds, "%.3g s", "never", cell); }
 
 COLUMN(write_speedup_seconds)
 {
@@ -157,25 +136,16 @@ COLUMN(write_decades)
     format_number(s->range_decades, open ? ">= %.1f" : "%.1f", "-", cell);
 }
 
-COLUMN(write_state)
-{
-    format_number(s->state_bytes, "%.1f", "-", cell);
-}
+COLUMN(write_state) { format_number(s->state_bytes, "%.1f", "-", cell); }
 
-COLUMN(write_batch)
-{
-    format_number(1e3 * s->batch_seconds, "%.3g", "-", cell);
-}
+COLUMN(write_batch) { format_number(1e3 * s->batch_seconds, "%.3g", "-", cell); }
 
 COLUMN(write_network)
 {
     format_number(1e3 * (s->batch_seconds - s->update_seconds), "%.3g", "-", cell);
 }
 
-COLUMN(write_update)
-{
-    format_number(1e3 * s->update_seconds, "%.3g", "-", cell);
-}
+COLUMN(write_update) { format_number(1e3 * s->update_seconds, "%.3g", "-", cell); }
 
 const cmp_column cmp_quality_columns[] = {
     {"optimizer", "The label of the optimizer; the lowest loss comes first.", write_optimizer},

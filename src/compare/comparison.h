@@ -1,7 +1,7 @@
-/* A comparison: trainings of one network with several optimizers, learning rates and seeds, all with
- * the same starting weights and data order for one seed, and what they gave. Losses are nats an image
- * unless the network has no softmax, times are seconds, rates are learning rates (for hrnn: starting
- * rates). */
+/* A comparison: trainings of one network with several optimizers, learning rates and seeds, all
+ * with the same starting weights and data order for one seed, and what they gave. Losses are nats
+ * an image unless the network has no softmax, times are seconds, rates are learning rates (for
+ * hrnn: starting rates). */
 #ifndef COMPARISON_H
 #define COMPARISON_H
 
@@ -20,7 +20,7 @@ typedef struct {
 } cmp_bin;
 
 typedef struct {
-    long batch; /* 0: before training */
+    long batch;            /* 0: before training */
     double loss, accuracy; /* accuracy in 0..1 */
 } cmp_held_out;
 
@@ -30,10 +30,10 @@ typedef struct {
     uint64_t seed;
     cmp_outcome outcome;
     long last_batch;
-    double first_loss;                   /* of the first batch */
-    double loss;                         /* training loss, mean over the last tenth of the batches */
-    double held_out_loss, accuracy;      /* at the end, at the true parameters; NaN: not measured */
-    double batch_seconds, update_seconds; /* medians over the batches; the update is part of a batch */
+    double first_loss;              /* of the first batch */
+    double loss;                    /* training loss, mean over the last tenth of the batches */
+    double held_out_loss, accuracy; /* at the end, at the true parameters; NaN: not measured */
+    double batch_seconds, update_seconds; /* medians; the update is part of a batch */
     uint64_t parameters, state_bytes;
     cmp_bin *bins;
     int n_bins; /* 0: a baseline's run whose curve was not kept */
@@ -50,7 +50,7 @@ typedef struct { /* median seconds of a step at one batch size */
 typedef struct {
     char network[128]; /* base name of the cfg */
     char data[128];    /* base name of the data cfg */
-    char setting[17];  /* hex digest of everything but optimizer, rate and seed: cfg, data, batches */
+    char setting[17];  /* hex digest of cfg, data, batches: all but optimizer, rate, seed */
     long batches;
     int batch_size, has_softmax;
     cmp_run *runs;

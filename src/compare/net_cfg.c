@@ -54,10 +54,7 @@ int text_line(const char **text, char *line, size_t size)
     return 1;
 }
 
-static int is_comment(const char *line)
-{
-    return !*line || *line == '#' || *line == ';';
-}
+static int is_comment(const char *line) { return !*line || *line == '#' || *line == ';'; }
 
 static int is_net(const char *line)
 {

@@ -40,30 +40,16 @@ static const char style[] =
 static void put_html_part(FILE *f, const char *text, size_t n)
 {
     for (; n > 0; text++, n--) switch (*text) {
-        case '&':
-            fputs("&amp;", f);
-            break;
-        case '<':
-            fputs("&lt;", f);
-            break;
-        case '>':
-            fputs("&gt;", f);
-            break;
-        case '"':
-            fputs("&quot;", f);
-            break;
-        case '\'':
-            fputs("&#39;", f);
-            break;
-        default:
-            fputc(*text, f);
+        case '&': fputs("&amp;", f); break;
+        case '<': fputs("&lt;", f); break;
+        case '>': fputs("&gt;", f); break;
+        case '"': fputs("&quot;", f); break;
+        case '\'': fputs("&#39;", f); break;
+        default: fputc(*text, f);
         }
 }
 
-static void put_html(FILE *f, const char *text)
-{
-    put_html_part(f, text, strlen(text));
-}
+static void put_html(FILE *f, const char *text) { put_html_part(f, text, strlen(text)); }
 
 static void put_base64(FILE *f, const unsigned char *bytes, size_t n)
 {

@@ -171,11 +171,12 @@ static void put_split(FILE *f, const comparison *c, const cmp_statistics *all, c
         put_bar_label(f, total, i, text);
         longest = fmax(longest, total);
     }
-    fprintf(f,
-            "set title 'A step of %d images: network (grey) + optimizer (coloured), milliseconds' "
-            "font 'DejaVu Sans,16'\nset key off\nset bmargin\nset xlabel 'milliseconds'\nset format x '%%g'\n"
-            "unset grid\nset grid xtics lt 1 lw 1 lc rgb '#E4E4E4'\nset border 1\n",
-            batch_size);
+    fprintf(
+        f,
+        "set title 'A step of %d images: network (grey) + optimizer (coloured), milliseconds' "
+        "font 'DejaVu Sans,16'\nset key off\nset bmargin\nset xlabel 'milliseconds'\nset format x '%%g'\n"
+        "unset grid\nset grid xtics lt 1 lw 1 lc rgb '#E4E4E4'\nset border 1\n",
+        batch_size);
     put_bar_axis(f, longest, 1.6);
     fputs("plot NaN notitle\n", f);
 }

@@ -143,8 +143,8 @@ static double held_out_at(const cmp_run *run, long batch)
     return INFINITY;
 }
 
-/* At the batches of the seed that was measured most often; a seed that lacks one is infinite there.
- */
+/* At the batches of the seed that was measured most often; a seed that lacks one is infinite
+ * there. */
 static int make_held_out_line(const comparison *c, const cmp_summary *s, line *l)
 {
     const cmp_run *most = NULL;
@@ -318,10 +318,7 @@ static rate_marks count_marks(const cmp_summary *s)
     return m;
 }
 
-static int has_line(const rate_marks *m)
-{
-    return m->finite || (m->diverged && !m->own);
-}
+static int has_line(const rate_marks *m) { return m->finite || (m->diverged && !m->own); }
 
 static void put_rate_bands(FILE *f, const cmp_statistics *all, extent x)
 {

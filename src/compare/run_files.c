@@ -269,8 +269,8 @@ static opt_status read_all(const char *folder, long batches, int measured, cmp_r
     int hopeless;
     opt_status status = take_losses(folder, batches, run, &hopeless, error);
     if (status) return status;
-    /* A hopeless run may have been stopped before or after the measurement behind its last batch.
-     */
+    /* A hopeless run may have been stopped before or after the measurement behind its last
+     * batch. */
     if (measured) status = take_held_out(folder, run->last_batch - hopeless, run, error);
     if (status) return status;
     if (measured && run->outcome == CMP_FINISHED) {

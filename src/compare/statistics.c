@@ -29,10 +29,7 @@ void cmp_rate_name(double rate, char name[24])
         snprintf(name, 24, "%.3g", rate);
 }
 
-static int counts(const cmp_run *run)
-{
-    return run->outcome != CMP_UNFINISHED;
-}
+static int counts(const cmp_run *run) { return run->outcome != CMP_UNFINISHED; }
 
 /* As the tables keep it. */
 static double six_digits(double value)
@@ -126,8 +123,8 @@ static int make_rate_results(const comparison *c, const char *optimizer, int has
 
 /* --- the best rate --- */
 
-/* The mean score at `rate` over the seeds that were run at `other`; NaN if one of them is missing.
- */
+/* The mean score at `rate` over the seeds that were run at `other`; NaN if one of them is
+ * missing. */
 static double score_on_seeds_of(const comparison *c, const char *optimizer, double rate,
                                 double other, int has_held_out)
 {

@@ -72,8 +72,9 @@ static void describe(network *net, const char *weights, int clear)
 void hook_note_biases(const network *net)
 {
     if (hook_has_layer(net, BATCHNORM) && !net->hook->biases_known)
-        printf("The biases of [batchnorm] layers are not in a weights file: without its sidecar they "
-               "start at 0\n");
+        printf(
+            "The biases of [batchnorm] layers are not in a weights file: without its sidecar they "
+            "start at 0\n");
 }
 
 void hook_begin_optimizer(network *net, const char *weights, int clear)
@@ -96,7 +97,8 @@ void hook_start_training(network *net, const char *weights, int clear)
     hook_use_device(net);
     if (loaded && hook->surplus_bytes)
         hook_die("%s: holds %zu bytes more than this network has parameters for; `darknet partial` "
-                 "cuts the layers that fit", weights, hook->surplus_bytes);
+                 "cuts the layers that fit",
+                 weights, hook->surplus_bytes);
     hook_begin_optimizer(net, weights, clear);
     hook_open_log(net);
     describe(net, weights, clear);
@@ -119,15 +121,18 @@ static void watch(network *net, const opt_step_report *report)
         return;
     }
     if (hook->bad_updates++ % 10 == 0)
-        fprintf(stderr, "warning: batch %zu: %zu gradients are not finite, the first in %s; they count "
-                "as 0\n", hook_batch_number(net), report->non_finite,
+        fprintf(stderr,
+                "warning: batch %zu: %zu gradients are not finite, the first in %s; they count "
+                "as 0\n",
+                hook_batch_number(net), report->non_finite,
                 hook->table.tensors[report->first_bad_tensor].name);
     if (hook->bad_updates >= MOST_BAD_UPDATES)
-        hook_end(STATUS_DIVERGED,
-                 "batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
-                 "the network has diverged; the last saved weights are intact",
-                 hook_batch_number(net), hook->bad_updates,
-                 hook->table.tensors[report->first_bad_tensor].name);
+        hook_end(
+            STATUS_DIVERGED,
+            "batch %zu: the gradients of %d updates in a row were not finite, the first in %s: "
+            "the network has diverged; the last saved weights are intact",
+            hook_batch_number(net), hook->bad_updates,
+            hook->table.tensors[report->first_bad_tensor].name);
 }
 
 int hook_update(network *net)
@@ -143,7 +148,8 @@ int hook_update(network *net)
         if (hook->table.clear[k])
             hook_zero_array(net, hook->table.tensors[k].grad, hook->table.tensors[k].n);
     const float ratio = hook_rate_ratio(net);
-    /* A GPU computes on while the host goes on; times that are logged are those of what was done. */
+    /* A GPU computes on while the host goes on; times that are logged are those of what was
+     * done. */
     if (hook->log.stream) hook_wait_device(net);
     const double start = clock_seconds();
     opt_step(hook->opt, ratio, &report);

@@ -36,7 +36,8 @@ static long copy_rows(FILE *from, FILE *to, size_t last, const struct table_kind
     return copied;
 }
 
-/* A table keeps what belongs to the batches that the weights have seen: nothing for a fresh start. */
+/* A table keeps what belongs to the batches that the weights have seen: nothing for a fresh
+ * start. */
 static long keep_rows(const char *path, const struct table_kind *kind, size_t last)
 {
     atomic_file file = {0};
@@ -66,7 +67,8 @@ static void write_row(const run_table *table, const char *format, ...)
     if (fflush(table->stream)) hook_die("%s: cannot write it (%s)", table->path, strerror(errno));
 }
 
-/* 0, with errno, when the file cannot be written. *last: the batch of the last row it keeps, or -1. */
+/* 0, with errno, when the file cannot be written. *last: the batch of the last row it keeps, or
+ * -1. */
 static int open_table(run_table *table, table_id id, const char *path, size_t batches, long *last)
 {
     *last = keep_rows(path, &kinds[id], batches);
@@ -97,8 +99,8 @@ long hook_open_valid_log(network *net, const char *path)
     return last;
 }
 
-/* The schedule's rate; under hrnn the geometric mean of the learned rates times the schedule's shape,
- * since learning_rate= does not count there. */
+/* The schedule's rate; under hrnn the geometric mean of the learned rates times the schedule's
+ * shape, since learning_rate= does not count there. */
 static double current_rate(network *net)
 {
     double mean_log_lr;

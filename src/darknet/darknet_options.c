@@ -21,7 +21,8 @@ static kvp *find_option(list *options, const char *key)
 
 static void die_at(const char *cfg, const kvp *option, const char *expected)
 {
-    hook_die("%s:%d: %s=%.100s, expected %s", cfg, option->line, option->key, option->val, expected);
+    hook_die("%s:%d: %s=%.100s, expected %s", cfg, option->line, option->key, option->val,
+             expected);
 }
 
 /* --- what the host reads with atoi and atof --- */
@@ -32,10 +33,12 @@ static double number_of(const char *cfg, const kvp *option, int whole)
     char *end;
     errno = 0;
     double value = strtod(option->val, &end);
-    if (end == option->val || (*end && *end != '#' && *end != ';') || !isfinite(value) || errno == ERANGE)
+    if (end == option->val || (*end && *end != '#' && *end != ';') || !isfinite(value) ||
+        errno == ERANGE)
         die_at(cfg, option, whole ? "a whole number" : "a number");
     /* The host's atoi takes 1e3 for 1. */
-    if (whole && value != (double)strtol(option->val, NULL, 10)) die_at(cfg, option, "a whole number");
+    if (whole && value != (double)strtol(option->val, NULL, 10))
+        die_at(cfg, option, "a whole number");
     return value;
 }
 
@@ -120,8 +123,8 @@ static void check_size(list *options, const char *cfg)
                     value_of(options, "channels") * value_of(options, "batch") *
                     value_of(options, "time_steps");
     if (width && values > INT_MAX)
-        hook_die("%s:%d: width, height, channels and batch make %.0f values, expected at most %d", cfg,
-                 width->line, values, INT_MAX);
+        hook_die("%s:%d: width, height, channels and batch make %.0f values, expected at most %d",
+                 cfg, width->line, values, INT_MAX);
 }
 
 void hook_check_options(list *options, const char *cfg)
@@ -205,7 +208,8 @@ static const char *resembles(const char *key)
     return closest;
 }
 
-/* Options of later Darknets or of none; only a misspelt one of ours would train with something else. */
+/* Options of later Darknets or of none; only a misspelt one of ours would train with something
+ * else. */
 static void report_unused(list *options, const char *cfg)
 {
     for (node *n = options->front; n; n = n->next) {
@@ -244,7 +248,8 @@ char *hook_find_model(void)
     opt_error error;
     char *path = hrnn_model_find("/proc/self/exe", &error);
     if (!path)
-        hook_die("optimizer=hrnn: %s; name one with optimizer_weights= or HRNN_WEIGHTS", error.message);
+        hook_die("optimizer=hrnn: %s; name one with optimizer_weights= or HRNN_WEIGHTS",
+                 error.message);
     return path;
 }
 
@@ -255,8 +260,9 @@ static void read_rate(struct darknet_hook *hook)
     if (strpbrk(option.val, "#;")) die_at(hook->cfg, &option, "a number");
     double rate = number_of(hook->cfg, &option, 0);
     if (!opt_takes_model(hook->settings.rule))
-        hook_die("%s:%d: optimizer_rate= is hrnn's starting rate; optimizer=%s takes learning_rate=",
-                 hook->cfg, hook->rate.line, hook->settings.rule);
+        hook_die(
+            "%s:%d: optimizer_rate= is hrnn's starting rate; optimizer=%s takes learning_rate=",
+            hook->cfg, hook->rate.line, hook->settings.rule);
     if (rate < 1e-12 || rate > 1) die_at(hook->cfg, &option, "a number from 1e-12 to 1");
     hook->settings.rate = (float)rate;
 }
@@ -274,7 +280,10 @@ static void read_state(struct darknet_hook *hook)
 /* What is said of an optimizer that is not there, or not this one. */
 static void refuse_orphans(const struct darknet_hook *hook, const char *rule)
 {
-    const struct { const char *key; const cfg_option *option; } orphans[] = {
+    const struct {
+        const char *key;
+        const cfg_option *option;
+    } orphans[] = {
         {"optimizer_weights", &hook->model},
         {"optimizer_rate", &hook->rate},
         {"optimizer_state", &hook->state},
@@ -310,8 +319,8 @@ static void read_optimizer(network *net, list *options)
                  *name);
     }
     if (!found)
-        hook_die("%s:%d: optimizer=%.100s, expected one of %s", hook->cfg, hook->optimizer.line, rule,
-                 known);
+        hook_die("%s:%d: optimizer=%.100s, expected one of %s", hook->cfg, hook->optimizer.line,
+                 rule, known);
     hook->settings = opt_default_options(rule);
     hook->settings.momentum = net->momentum;
     hook->settings.beta1 = option_find_float_quiet(options, "B1", hook->settings.beta1);

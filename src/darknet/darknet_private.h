@@ -34,7 +34,7 @@ typedef struct {
     opt_tensor *tensors;
     char (*names)[64];
     int n;
-    int *clear;       /* [n] frozen, but the backward pass reaches it: its gradient is to be zeroed */
+    int *clear; /* [n] frozen, but the backward pass reaches it: its gradient is to be zeroed */
     float **host_grad; /* [n] on the host, wherever grad is */
 } tensor_table;
 
@@ -54,14 +54,14 @@ struct darknet_hook {
     int resumed;
     size_t surplus_bytes; /* of the file that was loaded last */
     run_table log, valid_log;
-    double update_seconds; /* that the optimizer has taken since the last row of the log */
-    snapshot states;       /* recurrent ones, while measuring or taking statistics */
-    snapshot statistics;   /* while they are taken: the training's; then: what was taken */
-    int has_statistics;    /* the latter are those of the parameters as they are */
+    double update_seconds;      /* that the optimizer has taken since the last row of the log */
+    snapshot states;            /* recurrent ones, while measuring or taking statistics */
+    snapshot statistics;        /* while they are taken: the training's; then: what was taken */
+    int has_statistics;         /* the latter are those of the parameters as they are */
     rolling_statistics rolling; /* of the network, while statistics are taken */
-    int training;          /* hook_start_training or hook_join_training was called */
-    int biases_known;      /* those of [batchnorm], with the weights that were loaded last */
-    int bad_updates; /* consecutive updates with non-finite gradients */
+    int training;               /* hook_start_training or hook_join_training was called */
+    int biases_known;           /* those of [batchnorm], with the weights that were loaded last */
+    int bad_updates;            /* consecutive updates with non-finite gradients */
 };
 
 /* --- darknet_end.c --- */
@@ -81,15 +81,15 @@ size_t hook_batch_number(const network *net); /* updates so far, by the images s
 float hook_rate_ratio(network *net);
 /* --- darknet_options.c --- */
 
-/* Where hrnn's model is when the cfg does not say: $HRNN_WEIGHTS, or beside the executable. Ends the
- * program when it is nowhere. The caller frees it. */
+/* Where hrnn's model is when the cfg does not say: $HRNN_WEIGHTS, or beside the executable. Ends
+ * the program when it is nowhere. The caller frees it. */
 char *hook_find_model(void);
 /* --- darknet_hook.c --- */
 
 /* Makes the optimizer if there is none yet. */
 void hook_make_optimizer(network *net);
-/* The same at the start of a training with optimizer=, then what the sidecar of weights (NULL or "":
- * none) holds, unless clear. */
+/* The same at the start of a training with optimizer=, then what the sidecar of weights (NULL or
+ * "": none) holds, unless clear. */
 void hook_begin_optimizer(network *net, const char *weights, int clear);
 
 /* --- darknet_device.c: nothing for a network on the CPU, but for hook_zero_array --- */
@@ -99,7 +99,8 @@ void hook_use_device(const network *net); /* what follows is for its GPU */
 void hook_wait_device(const network *net);
 void hook_pull(twin p, size_t n); /* n floats to the host */
 void hook_push(twin p, size_t n);
-void hook_zero_array(const network *net, float *array, size_t n); /* one that the network computes with */
+void hook_zero_array(const network *net, float *array,
+                     size_t n); /* one that the network computes with */
 
 /* --- darknet_tensors.c --- */
 
@@ -110,10 +111,10 @@ void hook_zero_array(const network *net, float *array, size_t n); /* one that th
 tensor_table hook_list_tensors(network *net);
 void hook_free_tensors(tensor_table *table);
 const char *hook_layer_name(LAYER_TYPE type);
-/* What a .weights file does not give back exactly: the states of recurrent layers, rolling statistics
- * and how many batches they hold, what [batchnorm] layers really hold, everything from the first layer
- * on with dontload, dontsave, numload, dontloadscales or flipped, and gradients of an update that is under
- * way. The arrays are the network's; free with hook_free_blobs. */
+/* What a .weights file does not give back exactly: the states of recurrent layers, rolling
+ * statistics and how many batches they hold, what [batchnorm] layers really hold, everything from
+ * the first layer on with dontload, dontsave, numload, dontloadscales or flipped, and gradients of
+ * an update that is under way. The arrays are the network's; free with hook_free_blobs. */
 blob_list hook_list_beside_weights(network *net, const tensor_table *table);
 /* The rolling statistics of all layers. */
 blob_list hook_list_statistics(network *net);
@@ -150,8 +151,8 @@ void hook_hide_statistics(network *net);
 
 typedef enum { SIDECAR_NONE, SIDECAR_OURS, SIDECAR_OF_PENDING, SIDECAR_FOREIGN } sidecar_kind;
 char *hook_sidecar_path(const char *weights);
-/* Restores everything from the sidecar of weights; ends the program if it cannot. Returns 0 when there
- * is none. */
+/* Restores everything from the sidecar of weights; ends the program if it cannot. Returns 0 when
+ * there is none. */
 int hook_resume_from(network *net, const char *weights);
 /* For the host's own update: the rolling statistics, where it has saved these weights. */
 void hook_resume_statistics(network *net, const char *weights);

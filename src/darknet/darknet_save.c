@@ -18,8 +18,8 @@ char *hook_sidecar_path(const char *weights)
 }
 
 enum { NOTE_SEED, NOTE_SEEN, NOTE_BATCH, NOTE_DIGEST, NOTE_BYTES, NOTE_OPTIMIZER, NOTES };
-static const char *const note_keys[NOTES] = {"seed", "seen", "images_per_update", "weights_digest",
-                                             "weights_bytes", "optimizer"};
+static const char *const note_keys[NOTES] = {"seed",           "seen",          "images_per_update",
+                                             "weights_digest", "weights_bytes", "optimizer"};
 static const char no_optimizer[] = "none"; /* the note, where the sidecar has no state of one */
 
 static void name_notes(opt_note *notes)
@@ -72,7 +72,8 @@ static opt_status save_optimizer(network *net, const char *sidecar, const char *
     return status;
 }
 
-/* What the weights file has no place for where there is no optimizer, or of the first layers alone. */
+/* What the weights file has no place for where there is no optimizer, or of the first layers
+ * alone. */
 static opt_status save_blobs(const char *sidecar, const char *pending, const blob_list *blobs,
                              opt_error *error)
 {
@@ -111,8 +112,10 @@ static opt_status save_sidecar(network *net, const char *weights, const char *pe
         hook_pull_blobs(&blobs);
         wanted = blobs.n > 0;
     }
-    if (wanted) status = save_blobs(path, pending, &blobs, error);
-    else unlink(path);
+    if (wanted)
+        status = save_blobs(path, pending, &blobs, error);
+    else
+        unlink(path);
 done:
     hook_free_blobs(&blobs);
     free(path);
@@ -146,7 +149,8 @@ void hook_save(network *net, const char *filename,
     hook_use_device(net);
     opt_status status = write_weights_file(net, &file, filename, write, cutoff, &error);
     if (!status)
-        status = save_sidecar(net, filename, file.pending, cutoff < net->n ? cutoff : net->n, &error);
+        status =
+            save_sidecar(net, filename, file.pending, cutoff < net->n ? cutoff : net->n, &error);
     if (!status) status = atomic_commit(&file, &error);
     if (status) {
         atomic_abandon(&file);
@@ -163,7 +167,7 @@ static struct {
     LAYER_TYPE type;
     int first_absent; /* -1: none */
     LAYER_TYPE absent_type;
-    int started;      /* something of the layer has been read */
+    int started; /* something of the layer has been read */
 } reading;
 
 FILE *hook_open_weights(const char *filename)
@@ -210,7 +214,8 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream)
         for (int i = 0; i < n; i++)
             if (!isfinite(values[i]))
                 hook_die("%s: %s of layer %d [%s] hold %g at entry %d, expected finite numbers",
-                         reading.name, tensor, reading.layer, hook_layer_name(reading.type), values[i], i);
+                         reading.name, tensor, reading.layer, hook_layer_name(reading.type),
+                         values[i], i);
         memcpy(to, values, (size_t)n * sizeof(*values));
         reading.started = 1;
     }
@@ -232,8 +237,8 @@ static int is_without_optimizer(const opt_note *notes)
     return strcmp(notes[NOTE_OPTIMIZER].value, no_optimizer) == 0;
 }
 
-/* Fills biases from the sidecar of these weights; 0: there is none that belongs to them, or it holds
- * something else. What is wrong with it is for hook_start_training to say. */
+/* Fills biases from the sidecar of these weights; 0: there is none that belongs to them, or it
+ * holds something else. What is wrong with it is for hook_start_training to say. */
 static int read_biases(const char *weights, const blob_list *biases)
 {
     opt_note notes[NOTES];
@@ -263,8 +268,10 @@ void hook_close_weights(network *net, FILE *stream, int whole)
     off_t at = ftello(stream);
     hook->surplus_bytes = 0;
     if (reading.first_absent >= 0)
-        fprintf(stderr, "%s ends before layer %d [%s]: that and what follows keep their starting "
-                "values\n", reading.name, reading.first_absent, hook_layer_name(reading.absent_type));
+        fprintf(stderr,
+                "%s ends before layer %d [%s]: that and what follows keep their starting "
+                "values\n",
+                reading.name, reading.first_absent, hook_layer_name(reading.absent_type));
     else if (whole && !fseeko(stream, 0, SEEK_END) && ftello(stream) > at)
         hook->surplus_bytes = (size_t)(ftello(stream) - at);
     if (hook->surplus_bytes)
@@ -295,7 +302,8 @@ static void match_weights(network *net, const char *weights, const char *sidecar
     char *pending = atomic_pending_path(weights);
     if (!holds(pending, notes))
         hook_die("%s does not belong to %s (size or digest differ); -clear starts afresh from the "
-                 "weights alone", sidecar, weights);
+                 "weights alone",
+                 sidecar, weights);
     opt_error error;
     if (atomic_adopt(weights, &error))
         hook_die("%s: an interrupted save cannot be completed", error.message);
@@ -317,9 +325,10 @@ static uint64_t read_number(const opt_note *note, const char *sidecar)
 static void adopt_seed(network *net, uint64_t seed)
 {
     if (net->hook->seed.value && net->seed != seed)
-        printf("%s:%d: seed=%s differs from the checkpoint's %llu: from here on the data follow the "
-               "cfg's\n", net->hook->cfg, net->hook->seed.line, net->hook->seed.value,
-               (unsigned long long)seed);
+        printf(
+            "%s:%d: seed=%s differs from the checkpoint's %llu: from here on the data follow the "
+            "cfg's\n",
+            net->hook->cfg, net->hook->seed.line, net->hook->seed.value, (unsigned long long)seed);
     else
         net->seed = seed;
 }
@@ -344,14 +353,16 @@ int hook_resume_from(network *net, const char *weights)
     uint64_t images = (uint64_t)net->batch * (uint64_t)net->subdivisions;
     if (read_number(&notes[NOTE_BATCH], sidecar) != images)
         hook_die("%s: batch is %s images an update, the cfg's %llu; -clear starts afresh from the "
-                 "weights alone", sidecar, notes[NOTE_BATCH].value, (unsigned long long)images);
+                 "weights alone",
+                 sidecar, notes[NOTE_BATCH].value, (unsigned long long)images);
     *net->seen = read_number(&notes[NOTE_SEEN], sidecar);
     net->rolling.batches = *net->seen / (size_t)net->batch; /* where the sidecar does not say */
     blob_list blobs = list_all(net);
     hook_pull_blobs(&blobs); /* those that the file does not hold stay */
     if (opt_read_blobs(sidecar, blobs.items, blobs.n, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
-    hook_push_blobs(&blobs); /* parameters are among them, which have to be there when the state is read */
+    /* parameters are among them, which have to be there when the state is read */
+    hook_push_blobs(&blobs);
     if (opt_load(net->hook->opt, sidecar, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
     hook_free_blobs(&blobs);

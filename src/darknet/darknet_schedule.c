@@ -16,7 +16,9 @@ float hook_rate_ratio(network *net)
     const float ratio = get_current_rate(net);
     net->learning_rate = rate;
     if (!isfinite(ratio))
-        hook_die("%s: batch %zu: policy and burn_in make the rate %g times the first, expected a finite "
-                 "number", net->hook->cfg, hook_batch_number(net), ratio);
+        hook_die(
+            "%s: batch %zu: policy and burn_in make the rate %g times the first, expected a finite "
+            "number",
+            net->hook->cfg, hook_batch_number(net), ratio);
     return ratio;
 }

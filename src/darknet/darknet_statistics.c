@@ -1,5 +1,5 @@
-/* What a network holds while it does not train: measuring it, and taking the statistics of its batch
- * normalisation anew. */
+/* What a network holds while it does not train: measuring it, and taking the statistics of its
+ * batch normalisation anew. */
 #include <math.h>
 #include <string.h>
 #include "darknet/darknet_private.h"

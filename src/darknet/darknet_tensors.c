@@ -71,9 +71,15 @@ const char *hook_layer_name(LAYER_TYPE type)
         LAYER_TYPE type;
         const char *name;
     } names[] = {
-        {CONVOLUTIONAL, "convolutional"}, {DECONVOLUTIONAL, "deconvolutional"},
-        {CONNECTED, "connected"}, {LOCAL, "local"}, {BATCHNORM, "batchnorm"}, {RNN, "rnn"},
-        {CRNN, "crnn"}, {GRU, "gru"}, {LSTM, "lstm"},
+        {CONVOLUTIONAL, "convolutional"},
+        {DECONVOLUTIONAL, "deconvolutional"},
+        {CONNECTED, "connected"},
+        {LOCAL, "local"},
+        {BATCHNORM, "batchnorm"},
+        {RNN, "rnn"},
+        {CRNN, "crnn"},
+        {GRU, "gru"},
+        {LSTM, "lstm"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (names[i].type == type) return names[i].name;
@@ -107,8 +113,7 @@ static size_t weights_of(const layer *l)
     switch (l->type) {
     case BATCHNORM: return 0;
     case CONNECTED: return (size_t)l->inputs * (size_t)l->outputs;
-    case LOCAL:
-        return square * (size_t)l->c * (size_t)l->n * (size_t)l->out_w * (size_t)l->out_h;
+    case LOCAL: return square * (size_t)l->c * (size_t)l->n * (size_t)l->out_w * (size_t)l->out_h;
     default: return (size_t)l->nweights;
     }
 }
@@ -137,12 +142,11 @@ static void add_layer(tensor_table *table, const char *prefix, const layer *l, o
     opt_tensor undecayed = common;
     int first = table->n;
     undecayed.l2 = 0;
-    add_tensor(table, prefix, "weights", TWIN(l, weights), TWIN(l, weight_updates),
-               weights_of(l), common);
+    add_tensor(table, prefix, "weights", TWIN(l, weights), TWIN(l, weight_updates), weights_of(l),
+               common);
     add_tensor(table, prefix, "biases", TWIN(l, biases), TWIN(l, bias_updates), n, undecayed);
     if (is_normalised(l))
-        add_tensor(table, prefix, "scales", TWIN(l, scales), TWIN(l, scale_updates), n,
-                   undecayed);
+        add_tensor(table, prefix, "scales", TWIN(l, scales), TWIN(l, scale_updates), n, undecayed);
     for (int k = first; k < table->n; k++)
         table->clear[k] = reached && common.lr_scale == 0 && table->tensors[k].grad;
 }
@@ -333,10 +337,7 @@ static void add_learned(blob_list *list, const char *prefix, const layer *outer,
     add_statistics(list, prefix, l);
 }
 
-blob_list hook_list_learned(network *net)
-{
-    return list_arrays(net, net->n, add_learned);
-}
+blob_list hook_list_learned(network *net) { return list_arrays(net, net->n, add_learned); }
 
 static void add_layer_statistics(blob_list *list, const char *prefix, const layer *outer, layer *l)
 {
@@ -354,12 +355,13 @@ void hook_add_rolling(blob_list *list, network *net)
     add_of_layers(list, net, net->n, add_layer_statistics);
     if (hook_last_normalised(net) >= 0)
         hook_add_blob(list, "rolling.batches", (twin){(float *)&net->rolling.batches, NULL},
-                 sizeof(net->rolling.batches));
+                      sizeof(net->rolling.batches));
 }
 
 static void add_batchnorm_biases(blob_list *list, const char *prefix, const layer *outer, layer *l)
 {
-    if (outer->type == BATCHNORM) add_floats(list, prefix, "biases", TWIN(l, biases), channels_of(l));
+    if (outer->type == BATCHNORM)
+        add_floats(list, prefix, "biases", TWIN(l, biases), channels_of(l));
 }
 
 blob_list hook_list_batchnorm_biases(network *net, int layers)
@@ -371,7 +373,8 @@ int hook_last_normalised(const network *net)
 {
     for (int i = net->n - 1; i >= 0; i--)
         for (const struct part *p = parts; p < parts + N_PARTS; p++)
-            if (p->type == net->layers[i].type && is_normalised(inner_layer(&net->layers[i], p))) return i;
+            if (p->type == net->layers[i].type && is_normalised(inner_layer(&net->layers[i], p)))
+                return i;
     return -1;
 }
 
@@ -392,7 +395,8 @@ blob_list hook_list_beside_weights(network *net, const tensor_table *table)
         }
     }
     hook_add_rolling(&list, net);
-    for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions; k++) {
+    for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions;
+         k++) {
         const opt_tensor *t = &table->tensors[k];
         const twin grad = {table->host_grad[k], t->grad == table->host_grad[k] ? NULL : t->grad};
         if (t->lr_scale != 0) add_floats(&list, t->name, ".gradient", grad, t->n);

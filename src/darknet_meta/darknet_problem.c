@@ -42,15 +42,9 @@ typedef struct {
     float *frozen; /* the constants, in the table's order */
 } host_problem;
 
-static darknet_task *task_of(const problem *p)
-{
-    return ((const host_problem *)p)->task;
-}
+static darknet_task *task_of(const problem *p) { return ((const host_problem *)p)->task; }
 
-static int is_trained(const opt_tensor *t)
-{
-    return t->lr_scale != 0;
-}
+static int is_trained(const opt_tensor *t) { return t->lr_scale != 0; }
 
 /* --- places --- */
 
@@ -225,10 +219,7 @@ static void start_at(problem *p, float *x)
     give_back(task_of(p), at);
 }
 
-static void host_free(problem *p)
-{
-    free(((host_problem *)p)->frozen);
-}
+static void host_free(problem *p) { free(((host_problem *)p)->frozen); }
 
 static problem *make_instance(darknet_task *task, uint64_t seed, opt_error *error)
 {

@@ -140,14 +140,8 @@ void batch_source_close(batch_source *s)
     free(s);
 }
 
-uint64_t batch_source_digest(const batch_source *s)
-{
-    return s->digest;
-}
-tree *batch_source_tree(const batch_source *s)
-{
-    return s->hierarchy;
-}
+uint64_t batch_source_digest(const batch_source *s) { return s->digest; }
+tree *batch_source_tree(const batch_source *s) { return s->hierarchy; }
 
 /* --- batches --- */
 

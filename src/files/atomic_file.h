@@ -19,8 +19,8 @@ char *atomic_pending_path(const char *path);
 opt_status atomic_open(atomic_file *file, const char *path, opt_error *error);
 /* Flushes, syncs and closes (also on failure); the complete file stays at its pending path. */
 opt_status atomic_sync(atomic_file *file, opt_error *error);
-/* After atomic_sync: renames onto path, syncs the folder and frees the strings. When the rename fails
- * the file stays pending and atomic_abandon is still to be called. */
+/* After atomic_sync: renames onto path, syncs the folder and frees the strings. When the rename
+ * fails the file stays pending and atomic_abandon is still to be called. */
 opt_status atomic_commit(atomic_file *file, opt_error *error);
 /* The same of a file that was left at its pending path: "<path>.new" becomes path. */
 opt_status atomic_adopt(const char *path, opt_error *error);

@@ -44,14 +44,8 @@ static const struct {
 } types[] = {[ST_F32] = {"F32", 4}, [ST_U8] = {"U8", 1}, [ST_I64] = {"I64", 8}};
 enum { N_TYPES = sizeof(types) / sizeof(types[0]) };
 
-const char *st_type_name(st_type type)
-{
-    return types[type].name;
-}
-size_t st_type_bytes(st_type type)
-{
-    return types[type].bytes;
-}
+const char *st_type_name(st_type type) { return types[type].name; }
+size_t st_type_bytes(st_type type) { return types[type].bytes; }
 
 /* --- the file as bytes --- */
 
@@ -371,18 +365,9 @@ void st_close(st_file *file)
 
 /* --- access --- */
 
-const char *st_path(const st_file *file)
-{
-    return file->path;
-}
-int st_count(const st_file *file)
-{
-    return file->n;
-}
-const st_tensor *st_get(const st_file *file, int i)
-{
-    return &file->tensors[i];
-}
+const char *st_path(const st_file *file) { return file->path; }
+int st_count(const st_file *file) { return file->n; }
+const st_tensor *st_get(const st_file *file, int i) { return &file->tensors[i]; }
 
 const st_tensor *st_find(const st_file *file, const char *name)
 {

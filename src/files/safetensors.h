@@ -28,8 +28,8 @@ void st_close(st_file *file);
 const char *st_path(const st_file *file);
 int st_count(const st_file *file);
 const st_tensor *st_get(const st_file *file, int i);
-const st_tensor *st_find(const st_file *file, const char *name);      /* NULL: not there */
-const char *st_metadata(const st_file *file, const char *key);       /* NULL: not there */
+const st_tensor *st_find(const st_file *file, const char *name); /* NULL: not there */
+const char *st_metadata(const st_file *file, const char *key);   /* NULL: not there */
 
 enum { ST_SHAPE_TEXT = 200 };
 /* "F32 [25, 130]", for messages; cut to size bytes. */
@@ -59,8 +59,8 @@ void st_writer_tensor(st_writer *w, const char *name, st_type type, int dims, co
  * Two tensors or notes of one name, and a header over 16 MiB, are OPT_BAD_OPTION. */
 opt_status st_writer_begin(st_writer *w, const char *path, int with_checksum, opt_error *error);
 opt_status st_writer_data(st_writer *w, const void *data, size_t bytes, opt_error *error);
-/* Checks that all declared data came, syncs and closes, then renames onto path. On any failure (here or
- * before) path is as it was; st_writer_free removes the temporary file. */
+/* Checks that all declared data came, syncs and closes, then renames onto path. On any failure
+ * (here or before) path is as it was; st_writer_free removes the temporary file. */
 opt_status st_writer_end(st_writer *w, opt_error *error);
 void st_writer_free(st_writer *w);
 

@@ -14,8 +14,8 @@ enum {
 /* Whole numbers up to here are exact in JSON, print without an exponent, and fit a pointer. */
 #define ST_MAX_SIZE 999999999999999LL
 
-/* How the writer prints the checksum; quotes inside strings are escaped, so this occurs but once.
- */
+/* How the writer prints the checksum; quotes inside strings are escaped, so this occurs but
+ * once. */
 #define ST_CHECKSUM_KEY "\"checksum\":\""
 #define ST_ZEROS "00000000000000000000000000000000"
 

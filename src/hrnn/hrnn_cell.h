@@ -29,8 +29,8 @@ enum { OUTER_WIDE = 5 };
  * hrnn_rows.h. */
 enum {
     BLOCK = 64,
-    ROW_HIDDEN = 0,                            /* h, 10 rows */
-    ROW_AVERAGE = ROW_HIDDEN + HRNN_H0,        /* a_s, 4 rows */
+    ROW_HIDDEN = 0,                              /* h, 10 rows */
+    ROW_AVERAGE = ROW_HIDDEN + HRNN_H0,          /* a_s, 4 rows */
     ROW_MEAN_SQUARE = ROW_AVERAGE + HRNN_SCALES, /* m_s, 4 rows */
     ROW_LOG_LR = ROW_MEAN_SQUARE + HRNN_SCALES,  /* η */
     ROW_ATTENTION, /* with attention: θ while param holds φ, φ while it holds θ; compact: φ − θ */
@@ -38,11 +38,11 @@ enum {
 
 /* What a tile adds up over its parameters, a row of LANES partial sums each. */
 enum {
-    SUM_INPUT = 0,                  /* Σ[h, x], the 22 inputs of the tensor RNN */
-    SUM_STEP = HRNN_FAN,            /* Σ d² */
-    SUM_ATTENTION,                  /* Σ q² */
-    SUM_LOG_LR,                     /* Σ η after the step */
-    SUM_BAD,                        /* number of non-finite gradients */
+    SUM_INPUT = 0,       /* Σ[h, x], the 22 inputs of the tensor RNN */
+    SUM_STEP = HRNN_FAN, /* Σ d² */
+    SUM_ATTENTION,       /* Σ q² */
+    SUM_LOG_LR,          /* Σ η after the step */
+    SUM_BAD,             /* number of non-finite gradients */
     SUMS
 };
 
@@ -68,22 +68,22 @@ typedef struct {
     float mean_log_lr;     /* η̄ over the whole network before the step */
     float log_lr_momentum; /* γ */
     /* Of the tensor: */
-    const float *bias;     /* [30] r, u, c: the cell's own and those injected by tensor and network */
+    const float *bias; /* [30] r, u, c: the cell's own and those injected by tensor and network */
     float log_lr_bias, max_log_lr; /* of step 7; the model's own but with a context */
 } cell_constants;
 
 typedef lanes tile_row[TILE_VECTORS];
 
-#define CELL_HAS(k, feature) ((k)->features >> (feature) & 1)
-#define EACH_VECTOR(v, nv) LANES_UNROLL for (int v = 0; v < (nv); v++)
+#define CELL_HAS(k, feature) (((k)->features >> (feature)) & 1)
+#define EACH_VECTOR(v, nv) LANES_FOR(int v = 0; v < (nv); v++)
 
 /* sum[i] += Σ_k x[k]·w[k, i] for `wide` <= 5 of a product's columns; w points at the first, rows
  * are n_out apart. */
 LANES_FN void cell_product(const int nv, const float *w, const int n_in, const int wide,
                            const int n_out, const tile_row *x, lanes sum[5][TILE_VECTORS])
 {
-    THREAD_UNROLL for (int k = 0; k < n_in; k++)
-        LANES_UNROLL for (int i = 0; i < wide; i++) {
+    THREAD_FOR(int k = 0; k < n_in; k++)
+        LANES_FOR(int i = 0; i < wide; i++) {
             const float weight = w[k * n_out + i];
             EACH_VECTOR(v, nv) sum[i][v] += weight * x[k][v];
         }
@@ -91,7 +91,7 @@ LANES_FN void cell_product(const int nv, const float *w, const int n_in, const i
 
 LANES_FN void cell_bias(const int nv, const float *bias, lanes sum[5][TILE_VECTORS])
 {
-    LANES_UNROLL for (int i = 0; i < 5; i++)
+    LANES_FOR(int i = 0; i < 5; i++)
         EACH_VECTOR(v, nv) sum[i][v] = lanes_set(bias[i]);
 }
 
@@ -100,7 +100,7 @@ LANES_FN void cell_dot(const int nv, const float *w, float bias, const int n, co
                        lanes *y)
 {
     EACH_VECTOR(v, nv) y[v] = lanes_set(bias);
-    LANES_UNROLL for (int k = 0; k < n; k++)
+    LANES_FOR(int k = 0; k < n; k++)
         EACH_VECTOR(v, nv) y[v] += w[k] * x[k][v];
 }
 
@@ -125,8 +125,9 @@ LANES_FN void cell_decays(const int nv, const cell_constants *k, const tile_row 
         b[0][v] = later * lanes_sigmoid(b[0][v]);
         scale_decay[v] = later * lanes_sigmoid(scale_decay[v]);
     }
-    LANES_UNROLL for (int s = 1; s < HRNN_SCALES; s++) EACH_VECTOR(v, nv)
-        b[s][v] = CELL_HAS(k, HRNN_TIMESCALES) ? lanes_sqrt(b[s - 1][v]) : b[0][v];
+    LANES_FOR(int s = 1; s < HRNN_SCALES; s++)
+        EACH_VECTOR(v, nv)
+            b[s][v] = CELL_HAS(k, HRNN_TIMESCALES) ? lanes_sqrt(b[s - 1][v]) : b[0][v];
 }
 
 /* Steps 1 to 3: from the gradient and the state to the RNN's inputs x [12]; a and m are updated. */
@@ -136,23 +137,25 @@ LANES_FN void cell_inputs(const int nv, const cell_constants *k, const tile_row 
 {
     lanes mean[TILE_VECTORS];
     EACH_VECTOR(v, nv) mean[v] = lanes_set(0);
-    LANES_UNROLL for (int s = 0; s < HRNN_SCALES; s++) EACH_VECTOR(v, nv) {
-        const lanes c = scale_decay[v];
-        a[s][v] = (1.0f - b[s][v]) * g[v] + b[s][v] * a[s][v];
-        const lanes square = a[s][v] * a[s][v] + 1e-12f;
-        m[s][v] = (1.0f - c) * square + c * m[s][v];
-        const lanes variance = m[s][v] + 1e-16f;
-        const lanes scaled = CELL_HAS(k, HRNN_INPUT_SCALING) ? a[s][v] * lanes_rsqrt(variance)
-                                                             : a[s][v];
-        x[s][v] = lanes_asinh(scaled);
-        x[7 + s][v] = lanes_log(variance);
-        mean[v] += 0.25f * x[7 + s][v];
-    }
-    LANES_UNROLL for (int s = 0; s < HRNN_SCALES; s++) EACH_VECTOR(v, nv) {
-        x[7 + s][v] = CELL_HAS(k, HRNN_LOG_MEAN_SQUARE) ? x[7 + s][v] - mean[v] : lanes_set(0);
-        if (s < 3)
-            x[4 + s][v] = CELL_HAS(k, HRNN_PRODUCTS) ? x[s][v] * x[s + 1][v] : lanes_set(0);
-    }
+    LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
+        EACH_VECTOR(v, nv) {
+            const lanes c = scale_decay[v];
+            a[s][v] = (1.0f - b[s][v]) * g[v] + b[s][v] * a[s][v];
+            const lanes square = a[s][v] * a[s][v] + 1e-12f;
+            m[s][v] = (1.0f - c) * square + c * m[s][v];
+            const lanes variance = m[s][v] + 1e-16f;
+            const lanes scaled =
+                CELL_HAS(k, HRNN_INPUT_SCALING) ? a[s][v] * lanes_rsqrt(variance) : a[s][v];
+            x[s][v] = lanes_asinh(scaled);
+            x[7 + s][v] = lanes_log(variance);
+            mean[v] += 0.25f * x[7 + s][v];
+        }
+    LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
+        EACH_VECTOR(v, nv) {
+            x[7 + s][v] = CELL_HAS(k, HRNN_LOG_MEAN_SQUARE) ? x[7 + s][v] - mean[v] : lanes_set(0);
+            if (s < 3)
+                x[4 + s][v] = CELL_HAS(k, HRNN_PRODUCTS) ? x[s][v] * x[s + 1][v] : lanes_set(0);
+        }
     EACH_VECTOR(v, nv)
         x[11][v] = CELL_HAS(k, HRNN_RELATIVE_LR) ? log_lr[v] - k->mean_log_lr : lanes_set(0);
 }
@@ -168,32 +171,35 @@ LANES_FN void cell_gru(const int nv, const cell_constants *k, const tile_row *xh
     const tile_row *h = xh + HRNN_INPUTS;
     tile_row update[N];
     lanes sum[5][TILE_VECTORS];
-    THREAD_UNROLL for (int j = 0; j < N; j += 5) {
+    THREAD_FOR(int j = 0; j < N; j += 5) {
         cell_bias(nv, k->bias + j, sum);
         cell_product(nv, weight + j, HRNN_FAN, 5, 2 * N, xh, sum);
-        LANES_UNROLL for (int i = 0; i < 5; i++) EACH_VECTOR(v, nv) {
-            const lanes r = lanes_sigmoid(sum[i][v]);
-            reset[j + i][v] = r * h[j + i][v];
-            if (gates) gates[j + i][v] = r;
-        }
+        LANES_FOR(int i = 0; i < 5; i++)
+            EACH_VECTOR(v, nv) {
+                const lanes r = lanes_sigmoid(sum[i][v]);
+                reset[j + i][v] = r * h[j + i][v];
+                if (gates) gates[j + i][v] = r;
+            }
     }
-    THREAD_UNROLL for (int j = 0; j < N; j += 5) {
+    THREAD_FOR(int j = 0; j < N; j += 5) {
         cell_bias(nv, k->bias + N + j, sum);
         cell_product(nv, weight + N + j, HRNN_FAN, 5, 2 * N, xh, sum);
-        LANES_UNROLL for (int i = 0; i < 5; i++) EACH_VECTOR(v, nv) {
-            update[j + i][v] = lanes_sigmoid(sum[i][v]);
-            if (gates) gates[N + j + i][v] = update[j + i][v];
-        }
+        LANES_FOR(int i = 0; i < 5; i++)
+            EACH_VECTOR(v, nv) {
+                update[j + i][v] = lanes_sigmoid(sum[i][v]);
+                if (gates) gates[N + j + i][v] = update[j + i][v];
+            }
     }
-    THREAD_UNROLL for (int j = 0; j < N; j += 5) {
+    THREAD_FOR(int j = 0; j < N; j += 5) {
         cell_bias(nv, k->bias + 2 * N + j, sum);
         cell_product(nv, candidate + j, HRNN_INPUTS, 5, N, xh, sum);
         cell_product(nv, candidate + HRNN_INPUTS * N + j, N, 5, N, reset, sum);
-        LANES_UNROLL for (int i = 0; i < 5; i++) EACH_VECTOR(v, nv) {
-            const lanes c = lanes_tanh(sum[i][v]);
-            if (gates) gates[2 * N + j + i][v] = c;
-            new_h[j + i][v] = c + update[j + i][v] * (h[j + i][v] - c);
-        }
+        LANES_FOR(int i = 0; i < 5; i++)
+            EACH_VECTOR(v, nv) {
+                const lanes c = lanes_tanh(sum[i][v]);
+                if (gates) gates[2 * N + j + i][v] = c;
+                new_h[j + i][v] = c + update[j + i][v] * (h[j + i][v] - c);
+            }
     }
 }
 
@@ -203,7 +209,7 @@ LANES_FN void cell_direction(const int nv, const cell_constants *k, const float 
 {
     cell_dot(nv, weight, 0, HRNN_H0, h, d);
     if (CELL_HAS(k, HRNN_SHORTCUT))
-        LANES_UNROLL for (int s = 0; s < HRNN_SCALES; s++)
+        LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
             EACH_VECTOR(v, nv) d[v] += shortcut[s] * x[s][v];
 }
 
@@ -229,50 +235,50 @@ LANES_FN void cell_learning_rate(const int nv, const cell_constants *k, const ti
  * rows below: of [x,h]ᵀ·δ, [x,r∘h]ᵀ·δ_c and the like, which cell_outer adds up. */
 
 enum {
-    OUTER_INPUT = 0,                             /* x, 12 rows */
-    OUTER_HIDDEN = OUTER_INPUT + HRNN_INPUTS,    /* h before the step, 10 */
-    OUTER_RESET = OUTER_HIDDEN + HRNN_H0,        /* r∘h, 10 */
-    OUTER_NEW = OUTER_RESET + HRNN_H0,           /* h after the step, 10 */
-    OUTER_DELTA = OUTER_NEW + HRNN_H0,           /* δ of the GRU: r, u, c, 30 */
-    OUTER_DECAY = OUTER_DELTA + 3 * HRNN_H0,     /* δ of the logits of β_g and β_λ, 2 */
-    OUTER_READOUT = OUTER_DECAY + 2,             /* cotangents of d, q and the readout of η, 3 */
+    OUTER_INPUT = 0,                          /* x, 12 rows */
+    OUTER_HIDDEN = OUTER_INPUT + HRNN_INPUTS, /* h before the step, 10 */
+    OUTER_RESET = OUTER_HIDDEN + HRNN_H0,     /* r∘h, 10 */
+    OUTER_NEW = OUTER_RESET + HRNN_H0,        /* h after the step, 10 */
+    OUTER_DELTA = OUTER_NEW + HRNN_H0,        /* δ of the GRU: r, u, c, 30 */
+    OUTER_DECAY = OUTER_DELTA + 3 * HRNN_H0,  /* δ of the logits of β_g and β_λ, 2 */
+    OUTER_READOUT = OUTER_DECAY + 2,          /* cotangents of d, q and the readout of η, 3 */
     OUTER_ROWS = OUTER_READOUT + 3
 };
 
 /* What the adjoint of a tile adds up over its parameters, a row of LANES partial sums each. */
 enum {
-    ADJOINT_DELTA = 0,                           /* Σ of the 32 rows from OUTER_DELTA on */
-    ADJOINT_LOG_LR = ADJOINT_DELTA + 32,         /* Σ of the cotangents of the readout of η */
-    ADJOINT_MOMENTUM,                            /* of γ */
-    ADJOINT_RELATIVE,                            /* Σ of the cotangents of η - η̄ */
+    ADJOINT_DELTA = 0,                   /* Σ of the 32 rows from OUTER_DELTA on */
+    ADJOINT_LOG_LR = ADJOINT_DELTA + 32, /* Σ of the cotangents of the readout of η */
+    ADJOINT_MOMENTUM,                    /* of γ */
+    ADJOINT_RELATIVE,                    /* Σ of the cotangents of η - η̄ */
     ADJOINT_SUMS
 };
 
 /* Weights of the GRU, transposed, for the products of its adjoint. */
 typedef struct {
-    float input[3 * HRNN_H0 * HRNN_INPUTS];      /* [30, 12]: from δ to x */
-    float hidden[2 * HRNN_H0 * HRNN_H0];         /* [20, 10]: from δ_r, δ_u to h */
-    float reset[HRNN_H0 * HRNN_H0];              /* [10, 10]: from δ_c to r∘h */
+    float input[3 * HRNN_H0 * HRNN_INPUTS]; /* [30, 12]: from δ to x */
+    float hidden[2 * HRNN_H0 * HRNN_H0];    /* [20, 10]: from δ_r, δ_u to h */
+    float reset[HRNN_H0 * HRNN_H0];         /* [10, 10]: from δ_c to r∘h */
 } cell_transposed;
 
 /* Of one tensor in one step. dn = norm·d are directions after their normalisation. */
 typedef struct {
     const cell_transposed *transposed;
     float grad_scale;
-    float rate;                           /* rate_ratio·lr_scale */
+    float rate; /* rate_ratio·lr_scale */
     float step_norm, attention_norm;
-    float step_mean, attention_mean;      /* mean over the tensor of dn·(dL/d dn), the same for q */
-    float log_lr_shift;                   /* dL/dη̄ of the next step over the network's size */
-    float mean_cot[HRNN_FAN];             /* dL/d mean[h,x] over the tensor's size */
+    float step_mean, attention_mean; /* mean over the tensor of dn·(dL/d dn), the same for q */
+    float log_lr_shift;              /* dL/dη̄ of the next step over the network's size */
+    float mean_cot[HRNN_FAN];        /* dL/d mean[h,x] over the tensor's size */
 } cell_adjoint_constants;
 
 /* State before the step; cotangents of the state, after it on entry and before it on return. */
 typedef struct {
-    tile_row a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1], g[1];                /* h is in the rows */
+    tile_row a[HRNN_SCALES], m[HRNN_SCALES], log_lr[1], g[1]; /* h is in the rows */
     tile_row h_cot[HRNN_H0], a_cot[HRNN_SCALES], m_cot[HRNN_SCALES], log_lr_cot[1];
-    tile_row theta_cot[1], phi_cot[1];    /* of θ and φ after the step: read only */
-    tile_row g_cot[1];                    /* set: of the gradient */
-    tile_row mask[1];                     /* 1; beyond the tensor's end 0, as all cotangents are */
+    tile_row theta_cot[1], phi_cot[1]; /* of θ and φ after the step: read only */
+    tile_row g_cot[1];                 /* set: of the gradient */
+    tile_row mask[1];                  /* 1; beyond the tensor's end 0, as all cotangents are */
 } cell_adjoint_tile;
 
 /* Of one direction after step 8: cot is of -e^η̂·dn. Sets d_cot, of d; adds to h_cot and x_cot.
@@ -290,10 +296,10 @@ LANES_FN void cell_direction_adjoint(const int nv, const cell_constants *k, cons
         log_lr_cot[v] += dn_cot * dn;
         d_cot[v] = norm * (dn_cot - mask[v] * (mean * dn));
     }
-    LANES_UNROLL for (int j = 0; j < HRNN_H0; j++)
+    LANES_FOR(int j = 0; j < HRNN_H0; j++)
         EACH_VECTOR(v, nv) h_cot[j][v] += weight[j] * d_cot[v];
     if (CELL_HAS(k, HRNN_SHORTCUT))
-        LANES_UNROLL for (int s = 0; s < HRNN_SCALES; s++)
+        LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
             EACH_VECTOR(v, nv) x_cot[s][v] += shortcut[s] * d_cot[v];
 }
 
@@ -332,7 +338,7 @@ LANES_FN void cell_update_adjoint(const int nv, const cell_constants *k,
         sums[ADJOINT_LOG_LR] += readout[2][v];
         t->log_lr_cot[0][v] = readout[2][v] + k->log_lr_momentum * after;
     }
-    LANES_UNROLL for (int j = 0; j < HRNN_H0; j++)
+    LANES_FOR(int j = 0; j < HRNN_H0; j++)
         EACH_VECTOR(v, nv) t->h_cot[j][v] += model->log_lr_weight[j] * readout[2][v];
 }
 
@@ -342,10 +348,10 @@ LANES_FN void cell_product_adjoint(const int nv, const float *w, const int n_in,
 {
     lanes sum[5][TILE_VECTORS];
     for (int i = 0; i < n_out; i += wide) {
-        LANES_UNROLL for (int j = 0; j < wide; j++)
+        LANES_FOR(int j = 0; j < wide; j++)
             EACH_VECTOR(v, nv) sum[j][v] = y[i + j][v];
         cell_product(nv, w + i, n_in, wide, n_out, delta, sum);
-        LANES_UNROLL for (int j = 0; j < wide; j++)
+        LANES_FOR(int j = 0; j < wide; j++)
             EACH_VECTOR(v, nv) y[i + j][v] = sum[j][v];
     }
 }
@@ -357,19 +363,21 @@ LANES_FN void cell_gru_adjoint(const int nv, const cell_transposed *w, const til
     enum { N = HRNN_H0 };
     const tile_row *h = rows + OUTER_HIDDEN, *r = gates, *u = gates + N, *c = gates + 2 * N;
     tile_row *delta = rows + OUTER_DELTA, reset_cot[N];
-    for (int j = 0; j < N; j++) EACH_VECTOR(v, nv) {
-        const lanes cot = h_cot[j][v], keep = u[j][v] * cot;
-        delta[N + j][v] = (h[j][v] - c[j][v]) * keep * (1.0f - u[j][v]);
-        delta[2 * N + j][v] = (cot - keep) * (1.0f - c[j][v] * c[j][v]);
-        h_cot[j][v] = keep;
-        reset_cot[j][v] = lanes_set(0);
-    }
+    for (int j = 0; j < N; j++)
+        EACH_VECTOR(v, nv) {
+            const lanes cot = h_cot[j][v], keep = u[j][v] * cot;
+            delta[N + j][v] = (h[j][v] - c[j][v]) * keep * (1.0f - u[j][v]);
+            delta[2 * N + j][v] = (cot - keep) * (1.0f - c[j][v] * c[j][v]);
+            h_cot[j][v] = keep;
+            reset_cot[j][v] = lanes_set(0);
+        }
     cell_product_adjoint(nv, w->reset, N, 5, N, delta + 2 * N, reset_cot);
-    for (int j = 0; j < N; j++) EACH_VECTOR(v, nv) {
-        const lanes cot = reset_cot[j][v] * r[j][v];
-        delta[j][v] = cot * h[j][v] * (1.0f - r[j][v]);
-        h_cot[j][v] += cot;
-    }
+    for (int j = 0; j < N; j++)
+        EACH_VECTOR(v, nv) {
+            const lanes cot = reset_cot[j][v] * r[j][v];
+            delta[j][v] = cot * h[j][v] * (1.0f - r[j][v]);
+            h_cot[j][v] += cot;
+        }
     cell_product_adjoint(nv, w->hidden, 2 * N, 5, N, delta, h_cot);
     cell_product_adjoint(nv, w->input, 3 * N, 4, HRNN_INPUTS, delta, x_cot);
 }
@@ -381,12 +389,12 @@ LANES_FN void cell_inputs_adjoint(const int nv, const cell_constants *k, const t
 {
     EACH_VECTOR(v, nv) {
         if (CELL_HAS(k, HRNN_PRODUCTS))
-            LANES_UNROLL for (int s = 0; s + 1 < HRNN_SCALES; s++) {
+            LANES_FOR(int s = 0; s + 1 < HRNN_SCALES; s++) {
                 x_cot[s][v] += x_cot[4 + s][v] * x[s + 1][v];
                 x_cot[s + 1][v] += x_cot[4 + s][v] * x[s][v];
             }
         const lanes mean = 0.25f * (x_cot[7][v] + x_cot[8][v] + x_cot[9][v] + x_cot[10][v]);
-        LANES_UNROLL for (int s = 0; s < HRNN_SCALES; s++) {
+        LANES_FOR(int s = 0; s < HRNN_SCALES; s++) {
             lanes log_cot = lanes_set(0);
             const lanes root = lanes_rsqrt(m[s][v] + 1e-16f);
             if (CELL_HAS(k, HRNN_LOG_MEAN_SQUARE)) log_cot = x_cot[7 + s][v] - mean;
@@ -414,7 +422,7 @@ LANES_FN void cell_decays_adjoint(const int nv, const cell_constants *k, const t
     EACH_VECTOR(v, nv) {
         const lanes c = scale_decay[v];
         lanes input = lanes_set(0), scale = lanes_set(0), g_cot = lanes_set(0);
-        LANES_UNROLL for (int s = 0; s < HRNN_SCALES; s++) {
+        LANES_FOR(int s = 0; s < HRNN_SCALES; s++) {
             const float power = CELL_HAS(k, HRNN_TIMESCALES) ? 1.0f / (float)(1 << s) : 1.0f;
             const lanes m_cot = t->m_cot[s][v], square = a[s][v] * a[s][v] + 1e-12f;
             scale += m_cot * (t->m[s][v] - square);
@@ -428,9 +436,10 @@ LANES_FN void cell_decays_adjoint(const int nv, const cell_constants *k, const t
         decay[1][v] = scale * c * (1.0f - c);
         t->g_cot[0][v] = g_cot;
     }
-    LANES_UNROLL for (int j = 0; j < HRNN_H0; j++) EACH_VECTOR(v, nv)
-        t->h_cot[j][v] += model->input_decay_weight[j] * decay[0][v] +
-                          model->scale_decay_weight[j] * decay[1][v];
+    LANES_FOR(int j = 0; j < HRNN_H0; j++)
+        EACH_VECTOR(v, nv)
+            t->h_cot[j][v] += model->input_decay_weight[j] * decay[0][v] +
+                              model->scale_decay_weight[j] * decay[1][v];
 }
 
 /* The whole step of a tile: rows [OUTER_ROWS] hold h at OUTER_HIDDEN and get the others. */
@@ -439,10 +448,11 @@ LANES_FN void cell_adjoint(const int nv, const cell_constants *k, const cell_adj
 {
     tile_row *x = rows + OUTER_INPUT, b[HRNN_SCALES], scale_decay[1], a[HRNN_SCALES];
     tile_row m[HRNN_SCALES], gates[3 * HRNN_H0], x_cot[HRNN_INPUTS];
-    for (int s = 0; s < HRNN_SCALES; s++) EACH_VECTOR(v, nv) {
-        a[s][v] = t->a[s][v];
-        m[s][v] = t->m[s][v];
-    }
+    for (int s = 0; s < HRNN_SCALES; s++)
+        EACH_VECTOR(v, nv) {
+            a[s][v] = t->a[s][v];
+            m[s][v] = t->m[s][v];
+        }
     cell_decays(nv, k, rows + OUTER_HIDDEN, b, scale_decay[0]);
     cell_inputs(nv, k, b, scale_decay[0], t->g[0], t->log_lr[0], a, m, x);
     cell_gru(nv, k, x, rows + OUTER_RESET, gates, rows + OUTER_NEW);
@@ -453,10 +463,11 @@ LANES_FN void cell_adjoint(const int nv, const cell_constants *k, const cell_adj
         EACH_VECTOR(v, nv) x_cot[j][v] = c->mean_cot[HRNN_H0 + j] * t->mask[0][v];
     cell_update_adjoint(nv, k, c, rows, t, x_cot, sums);
     cell_gru_adjoint(nv, c->transposed, gates, rows, t->h_cot, x_cot);
-    if (CELL_HAS(k, HRNN_RELATIVE_LR)) EACH_VECTOR(v, nv) {
-        t->log_lr_cot[0][v] += x_cot[11][v];
-        sums[ADJOINT_RELATIVE] += x_cot[11][v];
-    }
+    if (CELL_HAS(k, HRNN_RELATIVE_LR))
+        EACH_VECTOR(v, nv) {
+            t->log_lr_cot[0][v] += x_cot[11][v];
+            sums[ADJOINT_RELATIVE] += x_cot[11][v];
+        }
     cell_inputs_adjoint(nv, k, x, a, m, x_cot, t->a_cot, t->m_cot);
     cell_decays_adjoint(nv, k, b, scale_decay[0], a, rows, t);
     for (int j = 0; j < 32; j++)
@@ -470,15 +481,16 @@ LANES_FN void cell_outer(const int nv, const tile_row *x, const int n_x, const t
 {
     for (int k = 0; k < n_x; k += 2) {
         lanes *to = sum + k * n_out, s[2][OUTER_WIDE];
-        LANES_UNROLL for (int i = 0; i < wide; i++) {
+        LANES_FOR(int i = 0; i < wide; i++) {
             s[0][i] = to[i];
             s[1][i] = to[n_out + i];
         }
-        EACH_VECTOR(v, nv) LANES_UNROLL for (int i = 0; i < wide; i++) {
-            s[0][i] += x[k][v] * delta[i][v];
-            s[1][i] += x[k + 1][v] * delta[i][v];
-        }
-        LANES_UNROLL for (int i = 0; i < wide; i++) {
+        EACH_VECTOR(v, nv)
+            LANES_FOR(int i = 0; i < wide; i++) {
+                s[0][i] += x[k][v] * delta[i][v];
+                s[1][i] += x[k + 1][v] * delta[i][v];
+            }
+        LANES_FOR(int i = 0; i < wide; i++) {
             to[i] = s[0][i];
             to[n_out + i] = s[1][i];
         }

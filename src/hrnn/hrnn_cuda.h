@@ -1,7 +1,8 @@
-/* Private: the state of the hierarchical RNN on a CUDA device. The blocks of parameters are there and
- * nowhere else (hrnn_state.arena points there). What a tensor and the network have is there as well,
- * and on the host, in hrnn_state, where the start, checkpoints and tools read and write it: the host's
- * is brought up to date when it is asked for, and what it changed goes to the device before a step. */
+/* Private: the state of the hierarchical RNN on a CUDA device. The blocks of parameters are there
+ * and nowhere else (hrnn_state.arena points there). What a tensor and the network have is there as
+ * well, and on the host, in hrnn_state, where the start, checkpoints and tools read and write it:
+ * the host's is brought up to date when it is asked for, and what it changed goes to the device
+ * before a step. */
 #ifndef HRNN_CUDA_H
 #define HRNN_CUDA_H
 
@@ -16,9 +17,9 @@ extern "C" {
 enum { BOUNCE_BLOCKS = 1024 };
 
 struct hrnn_cuda {
-    hrnn_state *state;     /* of the device: as the host's, with pointers into the device's memory */
-    hrnn_tensor *tensors;  /* of the device: [hrnn_state.n] */
-    hrnn_chunk *chunks;    /* of the device: [hrnn_state.n_chunks] */
+    hrnn_state *state;    /* of the device: as the host's, with pointers into the device's memory */
+    hrnn_tensor *tensors; /* of the device: [hrnn_state.n] */
+    hrnn_chunk *chunks;   /* of the device: [hrnn_state.n_chunks] */
     opt_tensor *described; /* of the device: the caller's descriptions, frozen tensors included */
     const opt_tensor *described_here;
     int n_described;
@@ -40,8 +41,8 @@ void hrnn_cuda_free(hrnn_state *state);
 void hrnn_cuda_read(const hrnn_state *state);
 void hrnn_cuda_edit(hrnn_state *state);
 
-/* Launched (hrnn_step.cu). Blocks before the first step, η everywhere log_lr; all else of them is 0,
- * as the arena is. */
+/* Launched (hrnn_step.cu). Blocks before the first step, η everywhere log_lr; all else of them is
+ * 0, as the arena is. */
 void hrnn_cuda_start(hrnn_state *state, float log_lr);
 /* hrnn_prepare there: what rounding leaves must be what it leaves after a step. */
 void hrnn_cuda_prepare(hrnn_state *state);

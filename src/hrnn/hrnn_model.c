@@ -51,27 +51,31 @@ const hrnn_row hrnn_rows[HRNN_ROWS] = {
     {"log_lr.momentum_logit", 1, {1, 1}, FIELD(momentum_logit), START_CONSTANT, 3.2f},
     {"log_lr.step_offset", 1, {1, 1}, FIELD(step_offset), START_CONSTANT, -1},
     {"param.from_context.weight", 2, {3, 30}, FIELD(param_from_context_weight), START_CONSTANT, 0},
-    {"tensor.from_context.weight", 2, {3, 60}, FIELD(tensor_from_context_weight), START_CONSTANT, 0},
-    {"readout.log_lr.from_context", 1, {3, 1}, FIELD(log_lr_from_context_weight), START_CONSTANT, 0},
+    {"tensor.from_context.weight",
+     2,
+     {3, 60},
+     FIELD(tensor_from_context_weight),
+     START_CONSTANT,
+     0},
+    {"readout.log_lr.from_context",
+     1,
+     {3, 1},
+     FIELD(log_lr_from_context_weight),
+     START_CONSTANT,
+     0},
     {"log_lr.limit", 1, {1, 1}, FIELD(lr_limit), START_CONSTANT, 0.4f},
 };
 
 static const char *const feature_names[HRNN_FEATURES] = {
-    "attention",     "timescales",         "products",   "log_mean_square",
-    "relative_lr",   "shortcut",           "input_scaling", "step_normalisation",
-    "dynamic_lr",    "tensor_rnn",         "global_rnn", "rate_to_size",  "absolute_lr",
-    "time",          "lr_limit",
+    "attention",   "timescales", "products",      "log_mean_square",
+    "relative_lr", "shortcut",   "input_scaling", "step_normalisation",
+    "dynamic_lr",  "tensor_rnn", "global_rnn",    "rate_to_size",
+    "absolute_lr", "time",       "lr_limit",
 };
 
-const char *hrnn_feature_name(hrnn_feature feature)
-{
-    return feature_names[feature];
-}
+const char *hrnn_feature_name(hrnn_feature feature) { return feature_names[feature]; }
 
-size_t hrnn_row_count(const hrnn_row *row)
-{
-    return row->shape[0] * row->shape[1];
-}
+size_t hrnn_row_count(const hrnn_row *row) { return row->shape[0] * row->shape[1]; }
 
 float *hrnn_row_data(hrnn_model *model, const hrnn_row *row)
 {
@@ -133,8 +137,10 @@ static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_erro
         (status = st_number(file, "attention", NAN, 0, 1, &attention, error)))
         return status;
     if (low >= high)
-        return opt_fail(error, OPT_BAD_FILE, "%s: metadata min_log_lr is %g, expected less than "
-                        "max_log_lr, %g", st_path(file), low, high);
+        return opt_fail(error, OPT_BAD_FILE,
+                        "%s: metadata min_log_lr is %g, expected less than "
+                        "max_log_lr, %g",
+                        st_path(file), low, high);
     model->min_log_lr = (float)low;
     model->max_log_lr = (float)high;
     model->initial_lr = (float)initial;
@@ -154,8 +160,10 @@ static opt_status read_row(const st_file *file, const char *prefix, const hrnn_r
     if (!values) return OPT_BAD_FILE;
     for (size_t i = 0; i < hrnn_row_count(row); i++)
         if (!isfinite(values[i]))
-            return opt_fail(error, OPT_BAD_FILE, "%s: tensor %s holds %g at entry %zu, expected "
-                            "finite numbers", st_path(file), name, values[i], i);
+            return opt_fail(error, OPT_BAD_FILE,
+                            "%s: tensor %s holds %g at entry %zu, expected "
+                            "finite numbers",
+                            st_path(file), name, values[i], i);
     memcpy(hrnn_row_data(model, row), values, hrnn_row_count(row) * sizeof *values);
     return OPT_OK;
 }
@@ -194,10 +202,7 @@ hrnn_model *hrnn_model_load(const char *path, opt_error *error)
     return model;
 }
 
-void hrnn_model_free(hrnn_model *model)
-{
-    free(model);
-}
+void hrnn_model_free(hrnn_model *model) { free(model); }
 
 char *hrnn_model_find(const char *program, opt_error *error)
 {

@@ -1,6 +1,6 @@
-/* The meta-parameters of the hierarchical RNN (Wichrowska et al., 2017): names, shapes, start values,
- * and which features a model was trained without. format=hrnn-1, and hrnn-2, which adds a context
- * of each tensor: how its learning rate stands to its size and to 1e-3, and the time. */
+/* The meta-parameters of the hierarchical RNN (Wichrowska et al., 2017): names, shapes, start
+ * values, and which features a model was trained without. format=hrnn-1, and hrnn-2, which adds a
+ * context of each tensor: how its learning rate stands to its size and to 1e-3, and the time. */
 #ifndef HRNN_MODEL_H
 #define HRNN_MODEL_H
 
@@ -10,15 +10,15 @@
 #include "files/safetensors.h"
 
 enum {
-    HRNN_H0 = 10,              /* units of the parameter RNN */
-    HRNN_H1 = 20,              /* of the tensor RNN */
-    HRNN_H2 = 20,              /* of the global RNN */
-    HRNN_SCALES = 4,           /* timescales of momentum */
-    HRNN_INPUTS = 12,          /* of the parameter RNN: see hrnn_cell.h */
-    HRNN_FAN = HRNN_INPUTS + HRNN_H0,          /* inputs and state of the parameter RNN */
-    HRNN_TENSOR_FAN = HRNN_FAN + HRNN_H1,      /* inputs and state of the tensor RNN */
-    HRNN_GLOBAL_FAN = HRNN_H1 + HRNN_H2,       /* inputs and state of the global RNN */
-    HRNN_CONTEXT = 3,          /* numbers of a tensor's context: see hrnn_step.h */
+    HRNN_H0 = 10,                         /* units of the parameter RNN */
+    HRNN_H1 = 20,                         /* of the tensor RNN */
+    HRNN_H2 = 20,                         /* of the global RNN */
+    HRNN_SCALES = 4,                      /* timescales of momentum */
+    HRNN_INPUTS = 12,                     /* of the parameter RNN: see hrnn_cell.h */
+    HRNN_FAN = HRNN_INPUTS + HRNN_H0,     /* inputs and state of the parameter RNN */
+    HRNN_TENSOR_FAN = HRNN_FAN + HRNN_H1, /* inputs and state of the tensor RNN */
+    HRNN_GLOBAL_FAN = HRNN_H1 + HRNN_H2,  /* inputs and state of the global RNN */
+    HRNN_CONTEXT = 3,                     /* numbers of a tensor's context: see hrnn_step.h */
 };
 
 /* Features that a model may be trained without ("without" in its metadata); bit = 1 << value. */
@@ -101,12 +101,12 @@ HRNN_ANYWHERE int hrnn_has_context(const hrnn_model *model)
 
 /* One row a meta-parameter tensor, in the order of algorithm.md; those of hrnn-2 are the last. */
 typedef struct {
-    const char *name;   /* "param.gates.weight" */
+    const char *name; /* "param.gates.weight" */
     int dims;
     size_t shape[2];
-    size_t offset;      /* of its floats in hrnn_model, in bytes */
+    size_t offset; /* of its floats in hrnn_model, in bytes */
     enum { START_NORMAL, START_UNIFORM, START_CONSTANT, START_AS_STEP, START_SHORTCUT } start;
-    float value;        /* START_NORMAL: standard deviation; START_CONSTANT: the value */
+    float value; /* START_NORMAL: standard deviation; START_CONSTANT: the value */
 } hrnn_row;
 enum {
     HRNN_1_ROWS = 33,
@@ -118,7 +118,7 @@ static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
                   offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
               "the rows lead hrnn_model, one after the other, without gaps");
 extern const hrnn_row hrnn_rows[HRNN_ROWS];
-size_t hrnn_row_count(const hrnn_row *row); /* floats in the tensor */
+size_t hrnn_row_count(const hrnn_row *row);  /* floats in the tensor */
 int hrnn_row_total(const hrnn_model *model); /* rows that its format has */
 float *hrnn_row_data(hrnn_model *model, const hrnn_row *row);
 
@@ -129,15 +129,16 @@ int hrnn_feature_total(const hrnn_model *model); /* features that its format has
  * with its length, and nothing is cleared from there on. */
 const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length);
 
-/* Reads and checks the model whose tensors are "<prefix><name>" in file ("" or "model."). Every value
- * must be finite. readout.attention.* may be absent from a model without attention. NULL and *error
- * (OPT_BAD_FILE) on failure. hrnn_model_free releases it. */
+/* Reads and checks the model whose tensors are "<prefix><name>" in file ("" or "model."). Every
+ * value must be finite. readout.attention.* may be absent from a model without attention. NULL and
+ * *error (OPT_BAD_FILE) on failure. hrnn_model_free releases it. */
 hrnn_model *hrnn_model_read(const st_file *file, const char *prefix, opt_error *error);
-/* The same for a path, with prefix "" and metadata format=hrnn-1 or hrnn-2, initial_lr in [1e-12, 1]. */
+/* The same for a path, with prefix "" and metadata format=hrnn-1 or hrnn-2, initial_lr in [1e-12,
+ * 1]. */
 hrnn_model *hrnn_model_load(const char *path, opt_error *error);
 void hrnn_model_free(hrnn_model *model);
-/* Where the model is that nobody named: $HRNN_WEIGHTS, or beside the executable `program`. The caller
- * frees it; NULL: nowhere (OPT_NO_FILE). */
+/* Where the model is that nobody named: $HRNN_WEIGHTS, or beside the executable `program`. The
+ * caller frees it; NULL: nowhere (OPT_NO_FILE). */
 char *hrnn_model_find(const char *program, opt_error *error);
 
 #endif

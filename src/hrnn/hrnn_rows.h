@@ -6,8 +6,8 @@
  *     m_s           7 bits of exponent, 9 of mantissa: 0 and from just above 2^-40 to 2^88
  * What is smaller becomes 0, what is larger the largest. A step rounds up or down at random, by how
  * near either is: to the nearest, an average that moves by less than half a unit a step would never
- * move. The random numbers are a function of the step, the tensor and the parameter, so the same seed
- * gives the same bits; all that is asked of them is that they are not biased. */
+ * move. The random numbers are a function of the step, the tensor and the parameter, so the same
+ * seed gives the same bits; all that is asked of them is that they are not biased. */
 #ifndef HRNN_ROWS_H
 #define HRNN_ROWS_H
 
@@ -38,8 +38,8 @@ HRNN_ANYWHERE uint32_t rounding_key(uint64_t steps, int tensor)
     return (uint32_t)((steps * 0x9E3779B97F4A7C15u) >> 32) + (uint32_t)tensor * 0x85EBCA6Bu;
 }
 
-/* The rows that are small floats: bits that are cut off the mantissa, the exponent that 0 stands for,
- * the largest number's bits. */
+/* The rows that are small floats: bits that are cut off the mantissa, the exponent that 0 stands
+ * for, the largest number's bits. */
 typedef struct {
     int cut, base, most;
 } small_float;
@@ -61,8 +61,8 @@ LANES_FN lanes widen(const row_format *format, int row, lanes_int bits)
     return lanes_from_bits(magnitude | lanes_shift_left(bits ^ size, 16));
 }
 
-/* x in 16 bits, the others are of no meaning. random, from 0 to 65535, rounds up where what is cut off,
- * in 1/65536 of a unit, comes to 65536 with it: 32768 rounds to the nearest. */
+/* x in 16 bits, the others are of no meaning. random, from 0 to 65535, rounds up where what is cut
+ * off, in 1/65536 of a unit, comes to 65536 with it: 32768 rounds to the nearest. */
 LANES_FN lanes_int narrow(const row_format *format, int row, lanes x, lanes_int random)
 {
     if (row < ROW_AVERAGE) { /* 1.5·2^23 leaves the nearest whole number in the low bits */
@@ -79,8 +79,8 @@ LANES_FN lanes_int narrow(const row_format *format, int row, lanes x, lanes_int 
     return f.most == 0x7fff ? size | ((bits >> 16) & 0x8000) : size;
 }
 
-/* Random numbers of a tile's rounding, the first parameter's index in its tensor being `index`: a hash
- * of 32 bits to start with (multipliers found by C. Wellons), then a linear congruence. */
+/* Random numbers of a tile's rounding, the first parameter's index in its tensor being `index`: a
+ * hash of 32 bits to start with (multipliers found by C. Wellons), then a linear congruence. */
 LANES_FN void rounding_start(const int nv, const row_format *format, uint32_t index,
                              lanes_uint *random)
 {

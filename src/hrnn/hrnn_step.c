@@ -204,8 +204,7 @@ static void apply_compact(const row_format *format, float step, float look, void
 {
     float ahead[BLOCK];
     unpack_row(format, ROW_ATTENTION, other, ahead);
-    for (size_t j = 0; j < n; j++)
-        update_compact_entry(step, look, &ahead[j], &param[j], &grad[j]);
+    for (size_t j = 0; j < n; j++) update_compact_entry(step, look, &ahead[j], &param[j], &grad[j]);
     pack_row(format, ROW_ATTENTION, ahead, other);
     unpack_row(format, ROW_ATTENTION, other, ahead);
     for (size_t j = 0; j < n; j++) attend_entry(ahead[j], &param[j]);
@@ -297,7 +296,8 @@ static void step_on_threads(hrnn_state *state, cell_constants k, float rate_rati
     }
 }
 
-/* The same on this thread alone: a region of one thread costs as much as a step of a small network. */
+/* The same on this thread alone: a region of one thread costs as much as a step of a small
+ * network. */
 static void step_here(hrnn_state *state, cell_constants k, float rate_ratio)
 {
     const float time = context_time(state->steps);

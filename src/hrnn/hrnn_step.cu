@@ -11,7 +11,8 @@ enum {
     WARP = 32,
     THREADS = 256,
     GROUPS = THREADS / WARP,
-    /* At once on a multiprocessor: with 2 the parameter RNN has 128 registers and fits into them. */
+    /* At once on a multiprocessor: with 2 the parameter RNN has 128 registers and fits into
+     * them. */
     CHUNKS_A_PROCESSOR = 2,
 };
 static_assert((int)SUMS <= (int)WARP, "a lane of a warp has one of the sums");
@@ -55,10 +56,11 @@ static __device__ double add_threads(double x)
 /* FEATURES: those that the kernel is specialised for; 0: whatever the model has. */
 template <unsigned FEATURES, int COMPACT>
 static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
-    run_chunks(const __grid_constant__ cell_model model, const hrnn_state *state,
-               unsigned features, int first, float log_lr_momentum, uint64_t steps)
+    run_chunks(const __grid_constant__ cell_model model, const hrnn_state *state, unsigned features,
+               int first, float log_lr_momentum, uint64_t steps)
 {
-    /* A row more than threads, so that the lanes that add up different rows are in different banks. */
+    /* A row more than threads, so that the lanes that add up different rows are in different
+     * banks. */
     __shared__ float of_threads[SUMS][THREADS + 1];
     __shared__ double parts[GROUPS][WARP];
     __shared__ float bias[3 * HRNN_H0];
@@ -69,9 +71,14 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     if (thread < 3 * HRNN_H0) bias[thread] = tensor->bias[thread];
     __syncthreads();
 
-    const cell_constants k = {&model,          FEATURES ? FEATURES : features, first,
-                              state->mean_log_lr, log_lr_momentum,            bias,
-                              tensor->log_lr_bias, tensor->max_log_lr};
+    const cell_constants k = {&model,
+                              FEATURES ? FEATURES : features,
+                              first,
+                              state->mean_log_lr,
+                              log_lr_momentum,
+                              bias,
+                              tensor->log_lr_bias,
+                              tensor->max_log_lr};
     const row_format format = {COMPACT, state->format.hidden_unit,
                                rounding_key(steps, chunk->tensor)};
     const int block_bytes =
@@ -83,7 +90,7 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     IN_GLOBAL_MEMORY(grad);
     IN_GLOBAL_MEMORY(param);
     float sums[SUMS];
-    THREAD_UNROLL for (int s = 0; s < SUMS; s++) sums[s] = 0;
+    THREAD_FOR(int s = 0; s < SUMS; s++) sums[s] = 0;
 #pragma unroll 1
     for (int i = thread; i < count; i += THREADS) {
         const tile_place at = {&format, blocks + i / BLOCK * block_bytes, i % BLOCK,
@@ -91,7 +98,7 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
         step_tile(1, &k, &t, &at, grad + i, param + i, NULL, sums);
     }
 
-    THREAD_UNROLL for (int s = 0; s < SUMS; s++) of_threads[s][thread] = sums[s];
+    THREAD_FOR(int s = 0; s < SUMS; s++) of_threads[s][thread] = sums[s];
     __syncthreads();
     double sum = 0;
     if (lane < SUMS)
@@ -151,8 +158,8 @@ static __device__ float get_number(const hrnn_state *state, const hrnn_tensor *t
                                    int row)
 {
     tile_row x[1];
-    load_state(1, &state->format, tensor->blocks + at / BLOCK * state->block_bytes, (int)(at % BLOCK),
-               row, 1, x);
+    load_state(1, &state->format, tensor->blocks + at / BLOCK * state->block_bytes,
+               (int)(at % BLOCK), row, 1, x);
     return x[0][0];
 }
 
@@ -283,7 +290,8 @@ static void refresh(hrnn_state *state)
 
 /* --- blocks --- */
 
-static __global__ void __launch_bounds__(THREADS) start_chunks(const hrnn_state *state, float log_lr)
+static __global__ void __launch_bounds__(THREADS)
+    start_chunks(const hrnn_state *state, float log_lr)
 {
     const hrnn_chunk *chunk = &state->chunks[blockIdx.x];
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
@@ -305,14 +313,14 @@ void hrnn_cuda_start(hrnn_state *state, float log_lr)
     LAUNCH(start_chunks, state->n_chunks, THREADS, state->cuda->state, log_lr);
 }
 
-static __global__ void __launch_bounds__(THREADS)
-    swap_chunks(const hrnn_state *state, int to_true)
+static __global__ void __launch_bounds__(THREADS) swap_chunks(const hrnn_state *state, int to_true)
 {
     const hrnn_chunk *chunk = &state->chunks[blockIdx.x];
     const hrnn_tensor *tensor = &state->tensors[chunk->tensor];
     for (int i = (int)threadIdx.x; i < (int)chunk->count; i += THREADS) {
         const size_t at = chunk->first + (size_t)i;
-        const float other = get_number(state, tensor, at, ROW_ATTENTION), param = tensor->t->param[at];
+        const float other = get_number(state, tensor, at, ROW_ATTENTION),
+                    param = tensor->t->param[at];
         if (state->format.compact) {
             tensor->t->param[at] = to_true ? param - other : param + other;
             continue;
@@ -355,8 +363,8 @@ template <int COMPACT> static void launch_run(const hrnn_state *state, int first
     const float momentum = hrnn_log_lr_momentum(&state->model);
     cell_model model;
     take_cell(&model, &state->model);
-#define LAUNCH_RUN(FEATURES)                                                                        \
-    LAUNCH((run_chunks<FEATURES, COMPACT>), state->n_chunks, THREADS, model, state->cuda->state,    \
+#define LAUNCH_RUN(FEATURES)                                                                       \
+    LAUNCH((run_chunks<FEATURES, COMPACT>), state->n_chunks, THREADS, model, state->cuda->state,   \
            features, first, momentum, state->steps)
     if (features == HRNN_FULL)
         LAUNCH_RUN(HRNN_FULL);

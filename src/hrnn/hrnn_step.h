@@ -13,7 +13,7 @@ typedef struct {
     int tensor;          /* index in hrnn_state.tensors */
     size_t first, count; /* parameters */
     double sums[SUMS];
-    double square;       /* Σθ² after the step, at φ with attention; hrnn-2 only */
+    double square; /* Σθ² after the step, at φ with attention; hrnn-2 only */
 } hrnn_chunk;
 
 /* hrnn-2: how a tensor's learning rate stands, before the coming step. Its inputs, [HRNN_CONTEXT]:
@@ -30,14 +30,14 @@ typedef struct {
 /* A tensor that is not frozen. */
 typedef struct {
     const opt_tensor *t;
-    unsigned char *blocks;    /* ceil(n / 64) of hrnn_state.block_bytes each */
+    unsigned char *blocks; /* ceil(n / 64) of hrnn_state.block_bytes each */
     int first_chunk, chunks;
-    float z[HRNN_H1];         /* state of the tensor RNN */
-    float bias[3 * HRNN_H0];  /* of the parameter RNN in the next step */
-    double log_lr_sum;        /* Σ η */
+    float z[HRNN_H1];        /* state of the tensor RNN */
+    float bias[3 * HRNN_H0]; /* of the parameter RNN in the next step */
+    double log_lr_sum;       /* Σ η */
     hrnn_context context;
-    float log_lr_bias, max_log_lr; /* of the coming step */
-    size_t bad;               /* non-finite gradients in this step */
+    float log_lr_bias, max_log_lr;   /* of the coming step */
+    size_t bad;                      /* non-finite gradients in this step */
     float step_norm, attention_norm; /* 1 / √(mean d² + 1e-16), the same for q */
 } hrnn_tensor;
 
@@ -45,8 +45,8 @@ typedef struct {
  * The tape has one block a block of state: the 19 rows of the state before the step, and these. */
 enum {
     TAPE_GRADIENT = ROW_ATTENTION, /* as it was accumulated */
-    TAPE_STEP,                 /* e^(η̂ + offset)·d, d before its normalisation */
-    TAPE_ATTENTION,            /* with attention: e^η̂·q, the same */
+    TAPE_STEP,                     /* e^(η̂ + offset)·d, d before its normalisation */
+    TAPE_ATTENTION,                /* with attention: e^η̂·q, the same */
 };
 typedef struct {
     float z[HRNN_H1], input[HRNN_FAN]; /* of the tensor RNN, before the step */
@@ -63,13 +63,13 @@ typedef struct {
 
 typedef struct {
     hrnn_model model;
-    char identity[33];      /* digest of the model: a checkpoint belongs to it */
+    char identity[33]; /* digest of the model: a checkpoint belongs to it */
     hrnn_tensor *tensors;
-    int n;                  /* of tensors, frozen ones left out */
-    int *of_tensor;         /* index in tensors of the optimizer's k-th tensor; -1: frozen */
+    int n;          /* of tensors, frozen ones left out */
+    int *of_tensor; /* index in tensors of the optimizer's k-th tensor; -1: frozen */
     hrnn_chunk *chunks;
     int n_chunks;
-    unsigned char *arena;   /* all blocks, aligned to 64 bytes; in the memory of the device */
+    unsigned char *arena; /* all blocks, aligned to 64 bytes; in the memory of the device */
     size_t arena_bytes;
     size_t params;          /* not frozen */
     row_format format;      /* of the blocks; its key is set for each step */
@@ -97,7 +97,8 @@ static inline float *hrnn_tape_block(const hrnn_state *state, const hrnn_record 
 }
 
 /* A row of the block that holds parameter i of a tensor. */
-HRNN_ANYWHERE void *hrnn_state_row(const hrnn_state *state, const hrnn_tensor *tensor, size_t i, int row)
+HRNN_ANYWHERE void *hrnn_state_row(const hrnn_state *state, const hrnn_tensor *tensor, size_t i,
+                                   int row)
 {
     return tensor->blocks + i / BLOCK * state->block_bytes + row_offset(state->format.compact, row);
 }

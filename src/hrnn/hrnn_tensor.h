@@ -1,7 +1,7 @@
 /* What a step does once for a tensor and once for the network, from sums over parameters: the norms
- * of the directions, the tensor RNN, the global RNN, the context, and what they inject into the next
- * step. On a GPU all threads of a block call these for one tensor (hrnn_vector.h), with `work` in
- * memory that they share, and the state and all it points to in the memory of the GPU. */
+ * of the directions, the tensor RNN, the global RNN, the context, and what they inject into the
+ * next step. On a GPU all threads of a block call these for one tensor (hrnn_vector.h), with `work`
+ * in memory that they share, and the state and all it points to in the memory of the GPU. */
 #ifndef HRNN_TENSOR_H
 #define HRNN_TENSOR_H
 
@@ -26,7 +26,8 @@ VECTOR_FN void finish_sums(const hrnn_state *state, hrnn_tensor *tensor, tensor_
 {
     const double *sums = work->sums, n = (double)tensor->t->n;
     const int normalised = hrnn_has(&state->model, HRNN_STEP_NORMALISATION);
-    VECTOR_ONE {
+    VECTOR_ONE
+    {
         tensor->step_norm = normalised ? (float)(1 / sqrt(sums[SUM_STEP] / n + 1e-16)) : 1;
         tensor->attention_norm =
             normalised ? (float)(1 / sqrt(sums[SUM_ATTENTION] / n + 1e-16)) : 1;
@@ -83,7 +84,8 @@ VECTOR_FN void prepare_context(const hrnn_state *state, hrnn_tensor *tensor, flo
 {
     const hrnn_model *m = &state->model;
     hrnn_context *c = &tensor->context;
-    VECTOR_ONE {
+    VECTOR_ONE
+    {
         const float to_size = 0.25f * (c->mean_log_lr - c->log_size) + 1;
         const float to_usual = 0.25f * (c->mean_log_lr + 6.90775528f);
         c->inputs[0] = hrnn_has(m, HRNN_RATE_TO_SIZE) ? to_size : 0;
@@ -104,13 +106,14 @@ VECTOR_FN void prepare_context(const hrnn_state *state, hrnn_tensor *tensor, flo
 VECTOR_FN void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor, float time)
 {
     const hrnn_model *m = &state->model;
-    VECTOR_ONE {
+    VECTOR_ONE
+    {
         tensor->log_lr_bias = m->log_lr_bias[0];
         tensor->max_log_lr = m->max_log_lr;
     }
     EACH_ENTRY(j, 3 * HRNN_H0)
-        tensor->bias[j] = j < 2 * HRNN_H0 ? m->param_gates_bias[j]
-                                          : m->param_candidate_bias[j - 2 * HRNN_H0];
+        tensor->bias[j] =
+            j < 2 * HRNN_H0 ? m->param_gates_bias[j] : m->param_candidate_bias[j - 2 * HRNN_H0];
     if (hrnn_has(m, HRNN_TENSOR_RNN)) {
         vector_add(tensor->bias, m->param_from_tensor_bias, 3 * HRNN_H0);
         vector_product(tensor->bias, tensor->z, m->param_from_tensor_weight, HRNN_H1, 3 * HRNN_H0);

@@ -30,9 +30,9 @@ LANES_FN void load_tile(const int nv, const tile_place *at, int row, int rows, t
     load_state(nv, at->format, at->block, at->lane, row, rows, to);
 }
 
-/* The steps of θ and of φ before the norms of their tensor are known: e^(η̂ + offset)·d stays in grad
- * until then. What stays in param is e^η̂·q, beside θ in the block; of a compact block it is θ, beside
- * e^η̂·q. */
+/* The steps of θ and of φ before the norms of their tensor are known: e^(η̂ + offset)·d stays in
+ * grad until then. What stays in param is e^η̂·q, beside θ in the block; of a compact block it is θ,
+ * beside e^η̂·q. */
 LANES_FN void keep_attention(const int nv, const tile_place *at, lanes_any *param,
                              const tile_row *ahead, lanes_uint *random)
 {
@@ -67,9 +67,8 @@ LANES_FN void step_tile(const int nv, const cell_constants *k, const opt_tensor 
     store_state(nv, at->format, at->block, at->lane, ROW_MEAN_SQUARE, HRNN_SCALES, m, random);
     cell_gru(nv, k, xh, reset, NULL, h);
     store_state(nv, at->format, at->block, at->lane, ROW_HIDDEN, HRNN_H0, h, random);
-    THREAD_UNROLL for (int j = 0; j < HRNN_H0; j++)
-        add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
-    THREAD_UNROLL for (int j = 0; j < HRNN_INPUTS; j++)
+    THREAD_FOR(int j = 0; j < HRNN_H0; j++) add_tile(nv, &sums[SUM_INPUT + j], h[j], mask);
+    THREAD_FOR(int j = 0; j < HRNN_INPUTS; j++)
         add_tile(nv, &sums[SUM_INPUT + HRNN_H0 + j], xh[j], mask);
     cell_learning_rate(nv, k, h, log_lr[0], proposal[0]);
     store_state(nv, at->format, at->block, at->lane, ROW_LOG_LR, 1, log_lr, random);
@@ -116,8 +115,8 @@ LANES_FN void update_compact_entry(float step, float look, float *ahead, float *
     *grad = 0;
 }
 
-/* From θ to φ. The θ that is found from φ again is a neighbour of this one, at most, and leads to the
- * same φ for good. */
+/* From θ to φ. The θ that is found from φ again is a neighbour of this one, at most, and leads to
+ * the same φ for good. */
 LANES_FN void attend_entry(float ahead, float *param)
 {
     const float attended = *param + ahead, found = attended - ahead;

@@ -3,8 +3,8 @@
  * [in, out], row-major. Meta-gradients are added to doubles: over an episode there are many.
  *
  * On a GPU all threads of a block call these together, with vectors that they share. A thread has
- * the same entries of every vector of one length or less, so that only reading another's entry needs
- * VECTOR_SYNC before it: inputs and states must be complete when a function is called. */
+ * the same entries of every vector of one length or less, so that only reading another's entry
+ * needs VECTOR_SYNC before it: inputs and states must be complete when a function is called. */
 #ifndef HRNN_VECTOR_H
 #define HRNN_VECTOR_H
 
@@ -97,8 +97,8 @@ VECTOR_FN void vector_product(float *__restrict__ y, const float *__restrict__ x
 }
 
 /* One step: bias [60] is injected into r, u and c, or NULL; new_state may be state. */
-VECTOR_FN void vector_gru(const gru *w, const float *input, const float *bias,
-                              const float *state, gru_activations *act, float *new_state)
+VECTOR_FN void vector_gru(const gru *w, const float *input, const float *bias, const float *state,
+                          gru_activations *act, float *new_state)
 {
     enum { N = GRU_UNITS };
     vector_set(act->gates, 0, GRU_PAD);
@@ -141,8 +141,9 @@ static inline void vector_add_double(double *restrict y, const float *restrict x
     for (int i = 0; i < n; i++) y[i] += (double)x[i];
 }
 
-/* The adjoint of vector_gru: new_cot is of the new state; sets delta [60], of what σ and tanh are taken of (which
- * is of the bias, too), input_cot [n_in] and state_cot [20], which may be new_cot. */
+/* The adjoint of vector_gru: new_cot is of the new state; sets delta [60], of what σ and tanh are
+ * taken of (which is of the bias, too), input_cot [n_in] and state_cot [20], which may be
+ * new_cot. */
 static inline void vector_gru_adjoint(const gru_adjoint_weights *w, int n_in, const float *input,
                                       const float *state, const gru_activations *act,
                                       const float *new_cot, float *delta, float *input_cot,

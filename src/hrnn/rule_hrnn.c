@@ -10,11 +10,13 @@
 #include "hrnn/rule_hrnn.h"
 
 /* With attention the attended parameters φ are kept too: the weights file holds the true ones. */
+/* clang-format off */
 #define FIELDS                                                                                   \
     {"attended", PER_PARAM, 1}, {"hidden", PER_PARAM, HRNN_H0},                                  \
         {"average", PER_PARAM, HRNN_SCALES}, {"mean_square", PER_PARAM, HRNN_SCALES},            \
         {"log_lr", PER_PARAM, 1}, {"tensor_state", PER_TENSOR, HRNN_H1},                         \
         {"global_state", PER_NETWORK, HRNN_H2}, {"mean_log_lr", PER_NETWORK, 1}
+/* clang-format on */
 static const rule_field fields_1[] = {FIELDS, {0}};
 /* Mean η and log size, as hrnn_context has them. */
 static const rule_field fields_2[] = {FIELDS, {"context", PER_TENSOR, 2}, {0}};
@@ -22,8 +24,11 @@ static const rule_field fields_2[] = {FIELDS, {"context", PER_TENSOR, 2}, {0}};
 /* The row of a block where a PER_PARAM field starts; -1: it is not in the blocks. */
 static int row_of_field(const rule_field *field)
 {
-    static const struct { const char *name; int row; } rows[] = {
-        {"hidden", ROW_HIDDEN}, {"average", ROW_AVERAGE}, {"mean_square", ROW_MEAN_SQUARE},
+    static const struct {
+        const char *name;
+        int row;
+    } rows[] = {
+        {"hidden", ROW_HIDDEN}, {"average", ROW_AVERAGE},    {"mean_square", ROW_MEAN_SQUARE},
         {"log_lr", ROW_LOG_LR}, {"attended", ROW_ATTENTION},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -184,7 +189,8 @@ static opt_status init(optimizer *opt, opt_error *error)
     if (status) return status;
     const float rate = opt->options.rate > 0 ? opt->options.rate : state->model.initial_lr;
     if (!(rate > 0))
-        return opt_fail(error, OPT_BAD_OPTION, "the model names no initial_lr: give a starting rate");
+        return opt_fail(error, OPT_BAD_OPTION,
+                        "the model names no initial_lr: give a starting rate");
     if ((status = allocate(opt, state, error))) return status;
     lay_out(opt, state);
     if (opt->cuda && (status = hrnn_cuda_new(state, opt->tensors, opt->n, error))) return status;
@@ -241,8 +247,8 @@ static float *small_field(const hrnn_state *state, const rule_field *field, int 
                                                     : (float *)&state->mean_log_lr;
 }
 
-/* A field's rows in blocks of a tensor, where they are, stride bytes apart, or, on a GPU, in a copy of
- * at most BOUNCE_BLOCKS. */
+/* A field's rows in blocks of a tensor, where they are, stride bytes apart, or, on a GPU, in a copy
+ * of at most BOUNCE_BLOCKS. */
 typedef struct {
     unsigned char *at, *device;
     size_t stride, bytes, pitch, blocks;
@@ -266,7 +272,8 @@ static void put_rows(const field_rows *r)
     if (r->device) device_put_rows(1, r->device, r->pitch, r->at, r->bytes, r->blocks);
 }
 
-/* count entries of column w of [.., width] arrays, one of which is NULL, out of numbers or into them. */
+/* count entries of column w of [.., width] arrays, one of which is NULL, out of numbers or into
+ * them. */
 static void copy_column(float *numbers, size_t count, size_t width, float *out, const float *in)
 {
     for (size_t j = 0; j < count; j++)
@@ -281,7 +288,8 @@ static void copy_block(const hrnn_state *state, const rule_field *field, unsigne
                        size_t first, size_t count, float *out, const float *in)
 {
     const int row = row_of_field(field);
-    const size_t width = (size_t)field->width, bytes = BLOCK * row_width(state->format.compact, row);
+    const size_t width = (size_t)field->width,
+                 bytes = BLOCK * row_width(state->format.compact, row);
     for (size_t w = 0; w < width; w++, rows += bytes) {
         float numbers[BLOCK];
         unpack_row(&state->format, row, rows, numbers);
@@ -298,7 +306,8 @@ static void copy_field(const hrnn_state *state, const hrnn_tensor *tensor, const
     for (size_t i = first, last; i < end; i = last) {
         const size_t block = i / BLOCK, most = (block + BOUNCE_BLOCKS) * BLOCK;
         last = end < most ? end : most;
-        const field_rows r = get_rows(state, tensor, block, (last + BLOCK - 1) / BLOCK - block, field);
+        const field_rows r =
+            get_rows(state, tensor, block, (last + BLOCK - 1) / BLOCK - block, field);
         for (size_t j = i, next; j < last; j = next) {
             next = (j / BLOCK + 1) * BLOCK < last ? (j / BLOCK + 1) * BLOCK : last;
             const size_t at = (j - first) * width;
@@ -311,7 +320,8 @@ static void copy_field(const hrnn_state *state, const hrnn_tensor *tensor, const
 
 enum { PIECE = 4096 }; /* parameters that are brought here at once */
 
-/* φ is in param while training and in ROW_ATTENTION while param holds θ; compact: φ − θ is there. */
+/* φ is in param while training and in ROW_ATTENTION while param holds θ; compact: φ − θ is
+ * there. */
 static void read_attended(const hrnn_state *state, const rule_field *field,
                           const hrnn_tensor *tensor, size_t first, size_t count, float *out)
 {
@@ -329,8 +339,8 @@ static void read_attended(const hrnn_state *state, const rule_field *field,
     }
 }
 
-/* Takes the attended parameters as what is swapped in by `loaded`; param holds θ. Those that came from a
- * compact state are found there again: the nearest difference leads to the same φ and θ. */
+/* Takes the attended parameters as what is swapped in by `loaded`; param holds θ. Those that came
+ * from a compact state are found there again: the nearest difference leads to the same φ and θ. */
 static void write_attended(hrnn_state *state, const rule_field *field, const hrnn_tensor *tensor,
                            size_t first, size_t count, const float *in)
 {
@@ -410,7 +420,8 @@ static void swap_params(optimizer *opt, int to_true)
         const hrnn_tensor *tensor = &state->tensors[k];
         const size_t n = tensor->t->n;
         for (size_t i = 0; i < n; i += BLOCK)
-            swap_block(&state->format, tensor->t->param + i, hrnn_state_row(state, tensor, i, ROW_ATTENTION),
+            swap_block(&state->format, tensor->t->param + i,
+                       hrnn_state_row(state, tensor, i, ROW_ATTENTION),
                        n - i < BLOCK ? n - i : BLOCK, to_true);
     }
 }

@@ -12,7 +12,8 @@ static inline optimizer *opt_create_with_model(const opt_options *options, const
     return opt_create_from(options, model, tensors, n, error);
 }
 
-/* The state, which is a full one, goes on under another model (copied), which has the same features. */
+/* The state, which is a full one, goes on under another model (copied), which has the same
+ * features. */
 void opt_set_model(optimizer *opt, const hrnn_model *model);
 
 #endif

@@ -29,15 +29,9 @@ void comm_close(comm *c)
     if (c) MPI_Finalize();
 }
 
-int comm_rank(const comm *c)
-{
-    return c->rank;
-}
+int comm_rank(const comm *c) { return c->rank; }
 
-int comm_size(const comm *c)
-{
-    return c->size;
-}
+int comm_size(const comm *c) { return c->size; }
 
 void comm_or(comm *c, uint64_t *words, size_t n)
 {

@@ -14,10 +14,7 @@ comm *comm_open(int *argc, char ***argv, opt_error *error)
     return &self;
 }
 
-void comm_close(comm *c)
-{
-    (void)c;
-}
+void comm_close(comm *c) { (void)c; }
 
 int comm_rank(const comm *c)
 {
@@ -31,10 +28,7 @@ int comm_size(const comm *c)
     return 1;
 }
 
-void comm_or(comm *c, uint64_t *words, size_t n)
-{
-    (void)c, (void)words, (void)n;
-}
+void comm_or(comm *c, uint64_t *words, size_t n) { (void)c, (void)words, (void)n; }
 
 opt_status comm_to_root(comm *c, int owner, const void *mine, size_t mine_size, void **data,
                         size_t *size, opt_error *error)

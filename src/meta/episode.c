@@ -27,10 +27,7 @@ struct episode {
     progress at;
 };
 
-static hrnn_state *state_of(const episode *e)
-{
-    return e->opt->state;
-}
+static hrnn_state *state_of(const episode *e) { return e->opt->state; }
 
 /* --- start --- */
 
@@ -120,10 +117,7 @@ void episode_free(episode *e)
     free(e);
 }
 
-void episode_set_model(episode *e, const hrnn_model *model)
-{
-    opt_set_model(e->opt, model);
-}
+void episode_set_model(episode *e, const hrnn_model *model) { opt_set_model(e->opt, model); }
 
 /* --- steps --- */
 
@@ -188,35 +182,20 @@ void episode_run(episode *e, uint64_t n, episode_result *result)
     result->diverged = result->dead || result->end > e->options.clip * (1 - 1e-9);
 }
 
-problem *episode_problem(const episode *e)
-{
-    return e->problem;
-}
+problem *episode_problem(const episode *e) { return e->problem; }
 
-optimizer *episode_optimizer(const episode *e)
-{
-    return e->opt;
-}
+optimizer *episode_optimizer(const episode *e) { return e->opt; }
 
-double episode_start_loss(const episode *e)
-{
-    return e->at.start_loss;
-}
+double episode_start_loss(const episode *e) { return e->at.start_loss; }
 
 void episode_begin_unroll(episode *e)
 {
     memset(e->gradient, 0, e->problem->n * sizeof *e->gradient);
 }
 
-void episode_end_unroll(episode *e)
-{
-    e->at.done = e->opt->steps;
-}
+void episode_end_unroll(episode *e) { e->at.done = e->opt->steps; }
 
-const float *episode_params(const episode *e)
-{
-    return e->x;
-}
+const float *episode_params(const episode *e) { return e->x; }
 
 /* --- bytes: progress, x, z and context of each tensor, the arena --- */
 

@@ -36,8 +36,8 @@ void episode_free(episode *e);
 void episode_set_model(episode *e, const hrnn_model *model);
 
 typedef struct {
-    double loss; /* the steps' sum, divided by n or, if they are fewer, the episode's steps: over runs
-                    of n steps to its end it averages to the meta-loss */
+    double loss; /* the steps' sum, divided by n or, if they are fewer, the episode's steps: over
+                    runs of n steps to its end it averages to the meta-loss */
     double end;  /* mean of the clipped log ratio over the last tenth of the episode; 0 before it is
                     done */
     int done;    /* the episode is over */

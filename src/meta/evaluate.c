@@ -37,15 +37,9 @@ struct evaluation {
     uint64_t done;
 };
 
-double evaluate_rate(int i)
-{
-    return pow(10, -5 + 0.5 * i);
-}
+double evaluate_rate(int i) { return pow(10, -5 + 0.5 * i); }
 
-double evaluate_start_rate(int i)
-{
-    return pow(10, -6 + i);
-}
+double evaluate_start_rate(int i) { return pow(10, -6 + i); }
 
 evaluate_options evaluate_defaults(void)
 {
@@ -99,7 +93,8 @@ static opt_status measure_row(evaluation *e, int r, opt_error *error)
         problem_start(p, x);
         const double start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
         for (uint64_t t = 0; t < TIMES; t++) problem_gradient(p, x, t, x + p->n);
-        e->seconds[r] = (clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start) / TIMES + 3e-6 + 2e-8 * (double)p->n;
+        e->seconds[r] = (clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start) / TIMES + 3e-6 +
+                        2e-8 * (double)p->n;
         e->parameters[r] = p->n;
     }
     problem_free(p);
@@ -319,30 +314,18 @@ opt_status evaluate_run(evaluation *e, const evaluate_callbacks *callbacks, opt_
 
 /* --- what they say --- */
 
-const evaluate_options *evaluate_get_options(const evaluation *e)
-{
-    return &e->options;
-}
+const evaluate_options *evaluate_get_options(const evaluation *e) { return &e->options; }
 
-const meta_source *evaluate_source(const evaluation *e)
-{
-    return e->source;
-}
+const meta_source *evaluate_source(const evaluation *e) { return e->source; }
 
-int evaluate_n_rows(const evaluation *e)
-{
-    return e->n_rows;
-}
+int evaluate_n_rows(const evaluation *e) { return e->n_rows; }
 
 const meta_row *evaluate_row(const evaluation *e, int row)
 {
     return &e->source->rows[e->rows[row]];
 }
 
-int evaluate_n_long_rows(const evaluation *e)
-{
-    return e->n_long_rows;
-}
+int evaluate_n_long_rows(const evaluation *e) { return e->n_long_rows; }
 
 const meta_row *evaluate_long_row(const evaluation *e, int row)
 {
@@ -414,10 +397,7 @@ double evaluate_ratio(double a, double b)
     return (fmax(a, 0) + RATIO_FLOOR) / (fmax(b, 0) + RATIO_FLOOR);
 }
 
-int evaluate_outcome(double ratio)
-{
-    return ratio < 1 - TIE ? 1 : ratio > 1 + TIE ? -1 : 0;
-}
+int evaluate_outcome(double ratio) { return ratio < 1 - TIE ? 1 : ratio > 1 + TIE ? -1 : 0; }
 
 static int compare_values(const void *a, const void *b)
 {

@@ -10,8 +10,8 @@
  * left out. */
 void evaluate_print(const evaluation *e, const char *model, FILE *stream);
 
-/* Makes the folder where it is missing: before a long evaluation. OPT_IO: it cannot be written to.
- */
+/* Makes the folder where it is missing: before a long evaluation. OPT_IO: it cannot be written
+ * to. */
 opt_status evaluate_make_folder(const char *folder, opt_error *error);
 
 /* Makes the folder where it is missing, and writes into it, each atomically, what was evaluated of

@@ -7,10 +7,7 @@
 
 #include "meta/meta_random.h"
 
-float *meta_params(hrnn_model *model)
-{
-    return (float *)model;
-}
+float *meta_params(hrnn_model *model) { return (float *)model; }
 
 void meta_set_params(hrnn_model *model, const double *theta)
 {
@@ -61,8 +58,8 @@ void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS])
         const int is_context = strstr(row->name, "from_context") != NULL;
         unsigned char *of_row = used + row->offset / sizeof(float);
         for (size_t i = 0; i < hrnn_row_count(row); i++)
-            of_row[i] = row_is_used(row, features) &&
-                        (!is_context || context_is_used(row, i, features));
+            of_row[i] =
+                row_is_used(row, features) && (!is_context || context_is_used(row, i, features));
     }
 }
 
@@ -88,10 +85,8 @@ static void start_row(hrnn_model *model, const hrnn_row *row, float *x, random_s
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
 {
     random_stream stream = meta_stream(seed, META_START, 0, 0);
-    *model = (hrnn_model){.min_log_lr = -33,
-                          .max_log_lr = 33,
-                          .initial_lr = 1e-4f,
-                          .features = HRNN_FULL};
+    *model = (hrnn_model){
+        .min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-4f, .features = HRNN_FULL};
     for (int r = 0; r < HRNN_1_ROWS; r++)
         start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), &stream,
                   readout_scale);

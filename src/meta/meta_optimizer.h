@@ -45,8 +45,8 @@ typedef struct {
 /* The rate of the step after `steps` have been taken. */
 double meta_optimizer_rate(const meta_optimizer_options *options, uint64_t steps);
 
-/* One step on theta [n] down the gradient [n], which is left as it was clipped. report may be NULL.
- */
+/* One step on theta [n] down the gradient [n], which is left as it was clipped. report may be
+ * NULL. */
 void meta_optimizer_step(meta_optimizer *m, double *theta, double *gradient,
                          meta_step_report *report);
 

@@ -140,7 +140,4 @@ void corpus_source_close(corpus_source *s)
     free(s);
 }
 
-const meta_source *corpus_source_rows(const corpus_source *s)
-{
-    return &s->source;
-}
+const meta_source *corpus_source_rows(const corpus_source *s) { return &s->source; }

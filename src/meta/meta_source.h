@@ -6,11 +6,10 @@
 
 typedef struct corpus_source corpus_source;
 
-/* name: "wide", or "wide:bowl,mlp" for some groups of its rows; "none": no rows; "wide+paper": rows of
- * each, the last corpus as likely as those before it together. folders:
- * comma-separated, each with train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or
- * not; read only when a row needs images. NULL and *error: no corpus or group of that name; what
- * images_load says. */
+/* name: "wide", or "wide:bowl,mlp" for some groups of its rows; "none": no rows; "wide+paper": rows
+ * of each, the last corpus as likely as those before it together. folders: comma-separated, each
+ * with train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or not; read only when a
+ * row needs images. NULL and *error: no corpus or group of that name; what images_load says. */
 corpus_source *corpus_source_open(const char *name, const char *folders, opt_error *error);
 /* Adds rows from elsewhere, which it copies (not what they point to). Those of a corpus and those
  * that are added are then equally likely as a whole. */

@@ -14,10 +14,7 @@
 #define WANT_SAVE ((uint64_t)1 << 32)
 #define WANT_END ((uint64_t)1 << 33)
 
-uint64_t metatrain_steps(const metatrain *m)
-{
-    return m->step;
-}
+uint64_t metatrain_steps(const metatrain *m) { return m->step; }
 
 void metatrain_take_start(metatrain_options *options, const hrnn_model *start)
 {

@@ -57,8 +57,8 @@ opt_status metatrain_run(metatrain *m, const metatrain_callbacks *callbacks, int
 uint64_t metatrain_steps(const metatrain *m);
 void metatrain_free(metatrain *m);
 
-/* Options from the model to start from: those that were not given take its format, features, clips and
- * initial_lr. NULL, a random one: only the format, by what the estimator can do. */
+/* Options from the model to start from: those that were not given take its format, features, clips
+ * and initial_lr. NULL, a random one: only the format, by what the estimator can do. */
 void metatrain_take_start(metatrain_options *options, const hrnn_model *start);
 
 #endif

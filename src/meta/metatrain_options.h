@@ -13,8 +13,8 @@ typedef struct {
     /* --- problems and episodes --- */
     char corpus[200], images[500];
     char cfg[400], data[400]; /* lists of as many, separated by commas; or empty */
-    double episode[2]; /* steps, log-uniform */
-    int loss;          /* LOSS_BATCH, LOSS_FULL */
+    double episode[2];        /* steps, log-uniform */
+    int loss;                 /* LOSS_BATCH, LOSS_FULL */
     double every, clip, eps, relative_eps, tail, rates[2];
     /* --- estimator --- */
     int estimator; /* es_kind, or METATRAIN_BPTT */

@@ -66,10 +66,7 @@ static int this_thread(void)
 #endif
 }
 
-static size_t word_count(const population *p)
-{
-    return (size_t)p->options.pairs * 2 * WORDS + 2;
-}
+static size_t word_count(const population *p) { return (size_t)p->options.pairs * 2 * WORDS + 2; }
 
 static opt_status init_estimator(population *p, opt_error *error)
 {
@@ -306,8 +303,8 @@ static opt_status run_units(population *p, uint64_t step, const double *theta, o
     return failed;
 }
 
-/* What the estimator sees of a pair's losses: their difference, clipped, so that a pair of which one
- * side diverged counts as much as another one. */
+/* What the estimator sees of a pair's losses: their difference, clipped, so that a pair of which
+ * one side diverged counts as much as another one. */
 static void take_pair(population *p, int pair, const double loss[2])
 {
     const double half = (loss[0] - loss[1]) / 2, limit = p->options.clip_pair / 2;
@@ -387,22 +384,13 @@ opt_status population_step(population *p, uint64_t step, const double *theta, do
     return OPT_OK;
 }
 
-const population_result *population_results(const population *p)
-{
-    return p->results;
-}
+const population_result *population_results(const population *p) { return p->results; }
 
 /* --- checkpoints --- */
 
-population_pair *population_pairs(population *p)
-{
-    return p->pairs;
-}
+population_pair *population_pairs(population *p) { return p->pairs; }
 
-double *population_sums(population *p)
-{
-    return p->es.sum;
-}
+double *population_sums(population *p) { return p->es.sum; }
 
 opt_status population_packed(population *p, int pair, int side, void **bytes, size_t *size,
                              opt_error *error)

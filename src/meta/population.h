@@ -31,7 +31,7 @@ typedef struct {
                            mean */
     int pairs;
     double sigma;
-    double clip_pair; /* > 0: the losses of a pair count as at most this far apart */
+    double clip_pair;  /* > 0: the losses of a pair count as at most this far apart */
     int hold_lr_limit; /* log_lr.limit is not perturbed and has no gradient */
     uint64_t seed;
     uint64_t steps[2];   /* of an episode: log-uniform within */
@@ -67,15 +67,15 @@ population *population_create(const population_options *options, const meta_sour
 void population_free(population *p);
 
 /* Outer step number `step` (from 0) at theta [HRNN_META_PARAMS]: the gradient there and one result
- * a pair. flags, or'ed over the ranks, lets every rank see what any rank wants. An error is the same
- * on every rank. */
+ * a pair. flags, or'ed over the ranks, lets every rank see what any rank wants. An error is the
+ * same on every rank. */
 opt_status population_step(population *p, uint64_t step, const double *theta, double *gradient,
                            uint64_t *flags, opt_error *error);
 const population_result *population_results(const population *p); /* [pairs] */
 
 /* For checkpoints: the pairs; the sums of PES ([pairs][HRNN_META_PARAMS], or NULL); an episode that
- * is under way, packed, on rank 0 (a new array; size 0 and NULL where none is). population_packed is
- * collective. */
+ * is under way, packed, on rank 0 (a new array; size 0 and NULL where none is). population_packed
+ * is collective. */
 population_pair *population_pairs(population *p);
 double *population_sums(population *p);
 opt_status population_packed(population *p, int pair, int side, void **bytes, size_t *size,

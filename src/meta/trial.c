@@ -5,8 +5,8 @@
 
 #include "hrnn/rule_hrnn.h"
 
-/* As in a comparison of networks: a start may be a lucky one, and not to learn is not to diverge.
- */
+/* As in a comparison of networks: a start may be a lucky one, and not to learn is not to
+ * diverge. */
 static const double DIVERGED_ABOVE = 1.5;
 enum { STOP_EVERY = 256 };
 

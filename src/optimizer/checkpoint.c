@@ -1,10 +1,11 @@
 /* The state of an optimizer as a safetensors file (a sidecar "<weights>.optimizer"):
  *
- *     metadata  format = opt-state-1, rule (none: no optimizer), steps, identity (where the rule has one),
- *               "host.<key>" = the caller's notes, checksum (of the whole file)
- *     tensors   "network/<field>" F32 [width], "<tensor>/<field>" F32 [n, width] for each parameter
- * or [width] for the tensor, for each tensor that is not frozen; "host/<name>" U8 [bytes]
- */
+ *     metadata  format = opt-state-1; rule (none: no optimizer); steps; identity, where the rule
+ *               has one; "host.<key>" = the caller's notes; checksum (of the whole file)
+ *     tensors   "network/<field>" F32 [width]; for each tensor that is not frozen
+ *               "<tensor>/<field>" F32 [n, width] where the field is per parameter, [width] where
+ *               it is per tensor; "host/<name>" U8
+ * [bytes] */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -138,7 +139,8 @@ opt_status opt_save(const optimizer *opt, const char *file, const opt_note *note
     st_writer_metadata(s.writer, "format", format);
     st_writer_metadata(s.writer, "rule", opt ? opt->rule->name : "none");
     st_writer_metadata(s.writer, "steps", steps);
-    if (opt && opt->rule->identity) st_writer_metadata(s.writer, "identity", opt->rule->identity(opt));
+    if (opt && opt->rule->identity)
+        st_writer_metadata(s.writer, "identity", opt->rule->identity(opt));
     status = visit_all(opt, declare_piece, &s, error);
     declare_host(s.writer, notes, n_notes, blobs, n_blobs);
     if (!status) status = st_writer_begin(s.writer, file, 1, error);

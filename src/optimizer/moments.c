@@ -23,10 +23,7 @@ typedef struct {
 #endif
 } moments;
 
-static size_t round_up(size_t n, size_t to)
-{
-    return (n + to - 1) / to * to;
-}
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 /* Lays the active tensors out; counts what is needed. 0: more than memory can hold. */
 static int lay_out(const optimizer *opt, moments *m)

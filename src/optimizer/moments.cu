@@ -1,4 +1,5 @@
-/* The step of sgd, adam and rmsprop on a GPU: all tensors in one launch, a block of threads a span. */
+/* The step of sgd, adam and rmsprop on a GPU: all tensors in one launch, a block of threads a
+ * span. */
 #include "base/launch.h"
 #include "optimizer/moments_cuda.h"
 #include "optimizer/moments_rules.h"
@@ -55,14 +56,12 @@ static void launch(const void *c, const moments_device *m, float rate, device_co
                m->stride, rate, counts);
 }
 
-void moments_launch_sgd(const void *c, const moments_device *m, float rate,
-                        device_counts *counts)
+void moments_launch_sgd(const void *c, const moments_device *m, float rate, device_counts *counts)
 {
     launch<sgd_constants>(c, m, rate, counts);
 }
 
-void moments_launch_adam(const void *c, const moments_device *m, float rate,
-                         device_counts *counts)
+void moments_launch_adam(const void *c, const moments_device *m, float rate, device_counts *counts)
 {
     launch<adam_constants>(c, m, rate, counts);
 }

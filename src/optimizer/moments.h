@@ -1,8 +1,8 @@
 /* Private: the state of the rules that keep whole arrays (sgd, adam, rmsprop), and the loop that
  * runs them. Each field of the rule is one array over the parameters of all active tensors, and
  * starts at 0. The loop goes over spans of at most MOMENTS_SPAN entries of one tensor, all tensors
- * together, in one parallel region; spans do not depend on the number of threads. On device cuda the
- * arrays are there, and a block of threads has a span. */
+ * together, in one parallel region; spans do not depend on the number of threads. On device cuda
+ * the arrays are there, and a block of threads has a span. */
 #ifndef MOMENTS_H
 #define MOMENTS_H
 

@@ -1,4 +1,5 @@
-/* Private: the step of sgd, adam and rmsprop on a CUDA device (moments.cu), launched by moments.c. */
+/* Private: the step of sgd, adam and rmsprop on a CUDA device (moments.cu), launched by
+ * moments.c. */
 #ifndef MOMENTS_CUDA_H
 #define MOMENTS_CUDA_H
 

@@ -1,5 +1,6 @@
-/* The updates of sgd, adam and rmsprop for one entry, one text for C and CUDA: g is a finite gradient,
- * rate has the step's ratio and the tensor's scale in it. The equations are in rule_*.c. */
+/* The updates of sgd, adam and rmsprop for one entry, one text for C and CUDA: g is a finite
+ * gradient, rate has the step's ratio and the tensor's scale in it. The equations are in
+ * rule_*.c. */
 #ifndef MOMENTS_RULES_H
 #define MOMENTS_RULES_H
 
@@ -25,7 +26,8 @@ typedef struct {
     float beta2, eps;
 } rmsprop_constants;
 
-/* The gradient that enters the update, and whether it is finite; one that is not must be taken as 0. */
+/* The gradient that enters the update, and whether it is finite; one that is not must be taken as
+ * 0. */
 MOMENTS_FN int moments_gradient(float grad_scale, float l2, float grad, float param, float *g)
 {
     *g = grad_scale * grad + l2 * param;

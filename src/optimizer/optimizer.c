@@ -193,15 +193,9 @@ void opt_show_attended(optimizer *opt)
     if (opt->rule->attended_params) opt->rule->attended_params(opt);
 }
 
-uint64_t opt_steps(const optimizer *opt)
-{
-    return opt->steps;
-}
+uint64_t opt_steps(const optimizer *opt) { return opt->steps; }
 
-size_t opt_state_bytes(const optimizer *opt)
-{
-    return opt->rule->state_bytes(opt);
-}
+size_t opt_state_bytes(const optimizer *opt) { return opt->rule->state_bytes(opt); }
 
 const rule_field *opt_find_field(const optimizer *opt, const char *name)
 {
@@ -210,10 +204,7 @@ const rule_field *opt_find_field(const optimizer *opt, const char *name)
     return NULL;
 }
 
-int opt_has_attention(const optimizer *opt)
-{
-    return opt_find_field(opt, "attended") != NULL;
-}
+int opt_has_attention(const optimizer *opt) { return opt_find_field(opt, "attended") != NULL; }
 
 /* A field of tensor k, out of the state or into it; 0: there is none. */
 static int get_field(const optimizer *opt, const char *name, int k, float *out)

@@ -12,8 +12,7 @@
  *     opt_show_attended             before the training goes on
  *     opt_free
  *
- * tools/example/train_softmax.c is a whole program.
- */
+ * tools/example/train-softmax.c is a program. */
 #ifndef OPTIMIZER_H
 #define OPTIMIZER_H
 
@@ -28,14 +27,14 @@ extern "C" {
 /* One tensor of the network. The arrays and the name are borrowed: they belong to the caller and
  * must live as long as the optimizer. */
 typedef struct {
-    const char *name;  /* "3.weights": unique, stable across runs, no '/'; it keys the checkpoint */
-    float *param;      /* [n] where the network is evaluated: φ while training, θ for saving */
-    float *grad;       /* [n] accumulated gradient; zeroed by a step. On device cuda both are in the
-                        * memory of the current CUDA device */
-    size_t n;          /* > 0 */
-    float grad_scale;  /* g = grad_scale * grad + l2 * param; Darknet: -1 / (batch * subdivisions) */
-    float l2;          /* L2 decay; 0 for biases and scales */
-    float lr_scale;    /* multiplies the step; 0: frozen, not read, not written, has no state */
+    const char *name; /* "3.weights": unique, stable across runs, no '/'; it keys the checkpoint */
+    float *param;     /* [n] where the network is evaluated: φ while training, θ for saving */
+    float *grad;      /* [n] accumulated gradient; zeroed by a step. On device cuda both are in the
+                       * memory of the current CUDA device */
+    size_t n;         /* > 0 */
+    float grad_scale; /* g = grad_scale * grad + l2 * param; Darknet: -1 / (batch * subdivisions) */
+    float l2;         /* L2 decay; 0 for biases and scales */
+    float lr_scale;   /* multiplies the step; 0: frozen, not read, not written, has no state */
 } opt_tensor;
 
 typedef struct {
@@ -55,16 +54,15 @@ opt_options opt_default_options(const char *rule);
 /* NULL-terminated names of the rules, in the order of the table. */
 const char *const *opt_rule_names(void);
 
-/* Whether a rule steps as a meta-trained model says: it needs options.model, and takes options.rate for a
- * starting rate, 0 for the model's own. 0 for an unknown rule. */
+/* Whether a rule steps as a meta-trained model says: it needs options.model, and takes options.rate
+ * for a starting rate, 0 for the model's own. 0 for an unknown rule. */
 int opt_takes_model(const char *rule);
 
 typedef struct optimizer optimizer;
 
 /* Copies the descriptions (not the arrays). NULL and *error on failure: unknown rule or device, a
- * device that this machine lacks, a rate that is negative or not finite, two tensors of one name, an
- * unreadable model, no memory.
- * All memory that steps need is allocated here. */
+ * device that this machine lacks, a rate that is negative or not finite, two tensors of one name,
+ * an unreadable model, no memory. All memory that steps need is allocated here. */
 optimizer *opt_create(const opt_options *options, const opt_tensor *tensors, int n,
                       opt_error *error);
 void opt_free(optimizer *opt);
@@ -72,14 +70,14 @@ void opt_free(optimizer *opt);
 /* What one step saw; on device cuda, the step before it (nothing after the first), so that a step
  * never waits for the GPU. */
 typedef struct {
-    size_t non_finite;     /* entries of the gradients that were NaN or infinite, taken as 0 */
-    int first_bad_tensor;  /* index of the first tensor that held one; -1: none */
+    size_t non_finite;    /* entries of the gradients that were NaN or infinite, taken as 0 */
+    int first_bad_tensor; /* index of the first tensor that held one; -1: none */
 } opt_step_report;
 
 /* One update from the accumulated gradients, which it zeroes. rate_ratio multiplies the step (1: as
  * created); it carries the shape of a learning-rate schedule. report may be NULL. No allocation, no
- * lock. The result does not depend on the number of threads. On device cuda a step is launched on the
- * default stream and runs on; what reads the state (opt_save, opt_get_*) waits for it. */
+ * lock. The result does not depend on the number of threads. On device cuda a step is launched on
+ * the default stream and runs on; what reads the state (opt_save, opt_get_*) waits for it. */
 void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report);
 
 /* Attention (hrnn only): put the true parameters θ into opt_tensor.param (to evaluate or save the
@@ -89,8 +87,8 @@ void opt_show_true(optimizer *opt);
 void opt_show_attended(optimizer *opt);
 
 int opt_has_attention(const optimizer *opt); /* whether θ and φ may differ */
-/* φ of tensor k, [n]; nothing without attention (returns 0). To be set while param holds θ; a compact
- * state rounds φ − θ to 9 bits. */
+/* φ of tensor k, [n]; nothing without attention (returns 0). To be set while param holds θ; a
+ * compact state rounds φ − θ to 9 bits. */
 int opt_get_attended(const optimizer *opt, int k, float *attended);
 int opt_set_attended(optimizer *opt, int k, const float *attended);
 
@@ -116,26 +114,26 @@ typedef struct {
     size_t bytes;
 } opt_blob;
 
-/* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The parameters
- * themselves are not written, but the attended ones are, with attention. A checksum covers the whole
- * file. opt NULL: the notes and blobs alone. A checkpoint does not depend on the device, nor on options.compact: one may be resumed on
- * another. OPT_IO, too, where the GPU has failed. The format is in checkpoint.c. */
+/* Writes the whole state with the notes and blobs to file, atomically (atomic_file.h). The
+ * parameters themselves are not written, but the attended ones are, with attention. A checksum
+ * covers the whole file. opt NULL: the notes and blobs alone. A checkpoint does not depend on the
+ * device, nor on options.compact: one may be resumed on another. OPT_IO, too, where the GPU has
+ * failed. The format is in checkpoint.c. */
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);
 
-/* Reads only the notes of a checkpoint: fills value of each note whose key is there, "" elsewhere (on
- * a failure, all of them).
- * Checks the checksum of the whole file. */
+/* Reads only the notes of a checkpoint: fills value of each note whose key is there, "" elsewhere
+ * (on a failure, all of them). Checks the checksum of the whole file. */
 opt_status opt_read_notes(const char *file, opt_note *notes, int n_notes, opt_error *error);
 
 /* Fills the blobs. One that the file does not hold is left as it is; one of another size is
  * OPT_MISMATCH. On any failure nothing has changed. */
 opt_status opt_read_blobs(const char *file, const opt_blob *blobs, int n_blobs, opt_error *error);
 
-/* Restores state and steps. opt must have been created with the same rule, model and tensors (names and
- * sizes are checked), and its params must hold θ as it was saved: a compact state with attention keeps
- * what is attended to as a distance from there. Without attention only the steps that follow read them.
- * On any failure nothing has changed, unless the GPU failed (OPT_IO). */
+/* Restores state and steps. opt must have been created with the same rule, model and tensors (names
+ * and sizes are checked), and its params must hold θ as it was saved: a compact state with
+ * attention keeps what is attended to as a distance from there. Without attention only the steps
+ * that follow read them. On any failure nothing has changed, unless the GPU failed (OPT_IO). */
 opt_status opt_load(optimizer *opt, const char *file, opt_error *error);
 
 #ifdef __cplusplus

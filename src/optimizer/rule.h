@@ -15,18 +15,20 @@ typedef struct {
 
 typedef struct rule {
     const char *name;
-    int takes_model; /* it steps as a meta-trained model says: options.model is needed, options.rate is not */
+    int takes_model; /* it steps as a meta-trained model says: options.model is needed, options.rate
+                        is not */
     opt_options defaults;
     const rule_field *fields; /* ended by a NULL name */
-    /* Allocates opt->state for the active tensors (lr_scale not 0) and sets it to its start. May set
-     * opt->fields when what it keeps depends on the model. After a failure free_state is called. */
+    /* Allocates opt->state for the active tensors (lr_scale not 0) and sets it to its start. May
+     * set opt->fields when what it keeps depends on the model. After a failure free_state is
+     * called. */
     opt_status (*init)(optimizer *opt, opt_error *error);
     /* opt->steps: those taken before this one. report is never NULL and starts at {0, -1}. */
     void (*step)(optimizer *opt, float rate_ratio, opt_step_report *report);
     void (*free_state)(optimizer *opt); /* legal on a half-built state */
     size_t (*state_bytes)(const optimizer *opt);
-    /* Copies `count` parameters' worth (or 1 tensor's, or the network's, with first 0, count 1) of a
-     * field out of or into the state. k is the tensor, ignored for PER_NETWORK. */
+    /* Copies `count` parameters' worth (or 1 tensor's, or the network's, with first 0, count 1) of
+     * a field out of or into the state. k is the tensor, ignored for PER_NETWORK. */
     void (*read_field)(const optimizer *opt, const rule_field *field, int k, size_t first,
                        size_t count, float *out);
     void (*write_field)(optimizer *opt, const rule_field *field, int k, size_t first, size_t count,
@@ -36,7 +38,8 @@ typedef struct rule {
     /* Optional: attention. */
     void (*true_params)(optimizer *opt);
     void (*attended_params)(optimizer *opt);
-    /* Optional: a string that must match between checkpoint and optimizer (hrnn: the model's hash). */
+    /* Optional: a string that must match between checkpoint and optimizer (hrnn: the model's
+     * hash). */
     const char *(*identity)(const optimizer *opt);
 } rule;
 
@@ -44,17 +47,18 @@ struct optimizer {
     const rule *rule;
     const rule_field *fields; /* what a checkpoint holds: rule->fields, unless init set another */
     opt_options options;      /* strings are the optimizer's own copies */
-    const void *model;        /* during init: a model in memory, instead of options.model; or NULL */
-    opt_tensor *tensors;      /* [n] */
+    const void *model;   /* during init: a model in memory, instead of options.model; or NULL */
+    opt_tensor *tensors; /* [n] */
     int n;
     int cuda; /* param and grad of the tensors are in the memory of a CUDA device */
     uint64_t steps;
     void *state; /* the rule's; NULL until init sets it */
 };
 
-/* opt_create with a model in memory (borrowed; may be freed afterwards), where the rule takes one. */
-optimizer *opt_create_from(const opt_options *options, const void *model,
-                           const opt_tensor *tensors, int n, opt_error *error);
+/* opt_create with a model in memory (borrowed; may be freed afterwards), where the rule takes
+ * one. */
+optimizer *opt_create_from(const opt_options *options, const void *model, const opt_tensor *tensors,
+                           int n, opt_error *error);
 
 /* The field of that name, or NULL. */
 const rule_field *opt_find_field(const optimizer *opt, const char *name);

@@ -2,8 +2,8 @@
  *
  * The host keeps u = -batch v in its update buffers: after the backward pass has added to it, its
  * update is u <- u - decay batch w; w <- w + (rate / batch) u; u <- momentum u. Since the rate is
- * applied to v and not folded into it, both agree (up to rounding) under any schedule of the rate.
- */
+ * applied to v and not folded into it, both agree (up to rounding) under any schedule of the
+ * rate. */
 #include "optimizer/moments.h"
 
 static const rule_field fields[] = {{"momentum", PER_PARAM, 1}, {0}};

@@ -25,10 +25,8 @@ LANES_FN void tile(int rows, int wide, const contraction *c, const float *w, con
                    float *const *out, int at, const float *bias, int accumulate)
 {
     lanes sum[ROWS][WIDE];
-    LANES_UNROLL
-    for (int i = 0; i < rows; i++)
-        LANES_UNROLL
-        for (int j = 0; j < wide; j++)
+    LANES_FOR(int i = 0; i < rows; i++)
+        LANES_FOR(int j = 0; j < wide; j++)
             if (accumulate)
                 sum[i][j] = *(const lanes_any *)(out[i] + at + j * LANES);
             else
@@ -36,17 +34,12 @@ LANES_FN void tile(int rows, int wide, const contraction *c, const float *w, con
     for (int l = 0; l < c->k; l++) {
         const float *x = in + c->in_offset[l], *weight = w + c->weight[l];
         lanes value[WIDE];
-        LANES_UNROLL
-        for (int j = 0; j < wide; j++) value[j] = load(x + j * LANES);
-        LANES_UNROLL
-        for (int i = 0; i < rows; i++)
-            LANES_UNROLL
-            for (int j = 0; j < wide; j++) sum[i][j] += weight[i * c->weight_step] * value[j];
+        LANES_FOR(int j = 0; j < wide; j++) value[j] = load(x + j * LANES);
+        LANES_FOR(int i = 0; i < rows; i++)
+            LANES_FOR(int j = 0; j < wide; j++) sum[i][j] += weight[i * c->weight_step] * value[j];
     }
-    LANES_UNROLL
-    for (int i = 0; i < rows; i++)
-        LANES_UNROLL
-        for (int j = 0; j < wide; j++) *(lanes_any *)(out[i] + at + j * LANES) = sum[i][j];
+    LANES_FOR(int i = 0; i < rows; i++)
+        LANES_FOR(int j = 0; j < wide; j++) *(lanes_any *)(out[i] + at + j * LANES) = sum[i][j];
 }
 
 LANES_FN void run_tiles(int rows, const contraction *c, const float *w, const float *in,
@@ -86,7 +79,7 @@ void contract(const contraction *c, const float *w, const float *bias, const flo
  * LANES + 3). */
 #define FOUR(at, i, j, k, l) (at) + (i), (at) + (j), (at) + (k), (at) + (l)
 #if LANES == 16
-#define FOURS(...)                                                                               \
+#define FOURS(...)                                                                                 \
     FOUR(0, __VA_ARGS__), FOUR(4, __VA_ARGS__), FOUR(8, __VA_ARGS__), FOUR(12, __VA_ARGS__)
 #elif LANES == 8
 #define FOURS(...) FOUR(0, __VA_ARGS__), FOUR(4, __VA_ARGS__)
@@ -111,8 +104,7 @@ LANES_FN four sum_each(const lanes a[4])
     *(lanes_any *)fours =
         SHUFFLE(x, y, 0, 1, LANES, LANES + 1) + SHUFFLE(x, y, 2, 3, LANES + 2, LANES + 3);
     four sum = *(const four *)fours;
-    LANES_UNROLL
-    for (int i = 4; i < LANES; i += 4) sum += *(const four *)(fours + i);
+    LANES_FOR(int i = 4; i < LANES; i += 4) sum += *(const four *)(fours + i);
     return sum;
 }
 
@@ -121,25 +113,19 @@ LANES_FN void outer_tile(int rows, const contraction *c, const float *const *out
                          const float *const *in, float *dw, int n)
 {
     lanes sum[OUTER_ROWS][COLUMNS];
-    LANES_UNROLL
-    for (int a = 0; a < rows; a++)
-        LANES_UNROLL
-        for (int b = 0; b < COLUMNS; b++) sum[a][b] = lanes_set(0);
+    LANES_FOR(int a = 0; a < rows; a++)
+        LANES_FOR(int b = 0; b < COLUMNS; b++) sum[a][b] = lanes_set(0);
     for (int r = 0; r < c->n_runs; r++)
         for (int j = 0; j < c->run; j += LANES) {
             const int to = c->to[r] + j, from = c->from[r] + j;
             lanes right[COLUMNS];
-            LANES_UNROLL
-            for (int b = 0; b < COLUMNS; b++) right[b] = load(in[b] + from);
-            LANES_UNROLL
-            for (int a = 0; a < rows; a++) {
+            LANES_FOR(int b = 0; b < COLUMNS; b++) right[b] = load(in[b] + from);
+            LANES_FOR(int a = 0; a < rows; a++) {
                 const lanes left = load(out[a] + to);
-                LANES_UNROLL
-                for (int b = 0; b < COLUMNS; b++) sum[a][b] += left * right[b];
+                LANES_FOR(int b = 0; b < COLUMNS; b++) sum[a][b] += left * right[b];
             }
         }
-    LANES_UNROLL
-    for (int a = 0; a < rows; a++) {
+    LANES_FOR(int a = 0; a < rows; a++) {
         const four sums = sum_each(sum[a]);
         float *to = dw + a * c->weight_step;
         if (n == COLUMNS)
@@ -155,8 +141,7 @@ LANES_FN void outer_tiles(int rows, const contraction *c, const float *const *ou
     for (int k = 0; k < c->k; k += COLUMNS) {
         const float *columns[COLUMNS];
         const int n = c->k - k < COLUMNS ? c->k - k : COLUMNS;
-        for (int b = 0; b < COLUMNS; b++)
-            columns[b] = in + c->in_offset[k + (b < n ? b : n - 1)];
+        for (int b = 0; b < COLUMNS; b++) columns[b] = in + c->in_offset[k + (b < n ? b : n - 1)];
         outer_tile(rows, c, out, columns, dw + k, n);
     }
 }

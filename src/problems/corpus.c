@@ -10,6 +10,8 @@
 
 /* --- specs --- */
 
+/* clang-format off */
+
 #define PARTS(...)                                                                               \
     .parts = (const problem_spec[]){__VA_ARGS__},                                                \
     .n_parts = sizeof((const problem_spec[]){__VA_ARGS__}) / sizeof(problem_spec)
@@ -227,6 +229,7 @@ const corpus_row corpus_table[] = {
      ANY_SCALE(MIXTURE(NOISE(0.1, QUADRATIC(10)), NOISE(0.5, QUADRATIC(20)),
                        NOISE(1, QUADRATIC(50)), NOISE(2, QUADRATIC(100))))},
 };
+/* clang-format on */
 const size_t corpus_table_rows = sizeof corpus_table / sizeof *corpus_table;
 
 unsigned corpus_find(const char *name, opt_error *error)

@@ -66,15 +66,9 @@ LANES_FN void box_muller(const float *u, const float *v, float *first, float *se
 }
 
 /* (0, 1), and [-1/2, 1/2). */
-static float open_unit(uint32_t bits)
-{
-    return ((float)(bits >> 9) + 0.5f) * 0x1p-23f;
-}
+static float open_unit(uint32_t bits) { return ((float)(bits >> 9) + 0.5f) * 0x1p-23f; }
 
-static float centred_unit(uint32_t bits)
-{
-    return (float)((int32_t)bits >> 8) * 0x1p-24f;
-}
+static float centred_unit(uint32_t bits) { return (float)((int32_t)bits >> 8) * 0x1p-24f; }
 
 float draw_normal(random_stream *stream)
 {

@@ -9,10 +9,7 @@
 
 enum { MAX_SIDE = 64, MAX_CHANNELS = 4096, MAX_BATCH = 4096, MAX_MAP = 1 << 26 };
 
-static size_t pad(size_t n)
-{
-    return (n + LANES - 1) / LANES * LANES;
-}
+static size_t pad(size_t n) { return (n + LANES - 1) / LANES * LANES; }
 
 /* --- maps --- */
 
@@ -365,17 +362,8 @@ void net_free(net *n)
     free(n);
 }
 
-int net_tensor_count(const net *n)
-{
-    return n->n_tensors;
-}
+int net_tensor_count(const net *n) { return n->n_tensors; }
 
-const net_tensor *net_tensors(const net *n)
-{
-    return n->tensors;
-}
+const net_tensor *net_tensors(const net *n) { return n->tensors; }
 
-double net_multiply_adds(const net *n)
-{
-    return n->multiply_adds;
-}
+double net_multiply_adds(const net *n) { return n->multiply_adds; }

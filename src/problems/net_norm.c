@@ -17,8 +17,8 @@ static double count_of(const net *n, const map *m)
     return (double)m->height * m->width * n->batch;
 }
 
-/* Sum over the channel's live entries of a (b NULL), or of a·b. a and b are rows' getters' results.
- */
+/* Sum over the channel's live entries of a (b NULL), or of a·b. a and b are rows' getters'
+ * results. */
 typedef struct {
     const float *first; /* of row 0 */
     int stride;         /* floats between rows */

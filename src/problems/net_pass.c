@@ -39,8 +39,8 @@ LANES_FN lanes slope_tangent_of(activation act, lanes y, lanes y_tangent)
     }
 }
 
-#define FOR_EACH_ROW(m)                                                                          \
-    for (int c = 0; c < (m)->channels; c++)                                                      \
+#define FOR_EACH_ROW(m)                                                                            \
+    for (int c = 0; c < (m)->channels; c++)                                                        \
         for (int y = 0; y < (m)->height; y++)
 #define AT(row, i) (*(lanes_any *)((row) + (i)))
 
@@ -78,12 +78,12 @@ LANES_FN void deactivate(activation act, const map *m, int with_tangent)
 }
 
 /* Calls function with the activation as a constant. */
-#define BY_ACTIVATION(act, function, ...)                                                        \
-    switch (act) {                                                                               \
-    case ACT_RELU: function(ACT_RELU, __VA_ARGS__); break;                                       \
-    case ACT_TANH: function(ACT_TANH, __VA_ARGS__); break;                                       \
-    case ACT_SIGMOID: function(ACT_SIGMOID, __VA_ARGS__); break;                                 \
-    default: break;                                                                              \
+#define BY_ACTIVATION(act, function, ...)                                                          \
+    switch (act) {                                                                                 \
+    case ACT_RELU: function(ACT_RELU, __VA_ARGS__); break;                                         \
+    case ACT_TANH: function(ACT_TANH, __VA_ARGS__); break;                                         \
+    case ACT_SIGMOID: function(ACT_SIGMOID, __VA_ARGS__); break;                                   \
+    default: break;                                                                                \
     }
 
 /* --- sums over maps --- */

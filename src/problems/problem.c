@@ -62,35 +62,23 @@ void problem_free(problem *p)
     free(p);
 }
 
-void problem_start(problem *p, float *x)
-{
-    p->ops->start(p, x);
-}
+void problem_start(problem *p, float *x) { p->ops->start(p, x); }
 
 double problem_gradient(problem *p, const float *x, uint64_t t, float *g)
 {
     return p->ops->gradient(p, x, t, g);
 }
 
-bool problem_has_hvp(const problem *p)
-{
-    return p->ops->hvp != NULL;
-}
+bool problem_has_hvp(const problem *p) { return p->ops->hvp != NULL; }
 
-bool problem_has_full_loss(const problem *p)
-{
-    return p->ops->full_gradient != NULL;
-}
+bool problem_has_full_loss(const problem *p) { return p->ops->full_gradient != NULL; }
 
 void problem_hvp(problem *p, const float *x, uint64_t t, const float *v, float *hv)
 {
     p->ops->hvp(p, x, t, v, hv);
 }
 
-double problem_full_loss(problem *p, const float *x)
-{
-    return p->ops->full_gradient(p, x, NULL);
-}
+double problem_full_loss(problem *p, const float *x) { return p->ops->full_gradient(p, x, NULL); }
 
 double problem_full_gradient(problem *p, const float *x, float *g)
 {

@@ -135,8 +135,8 @@ bool problem_has_full_loss(const problem *p);
  * v (almost everywhere, where it has kinks); under sparse_problem H·(mask ∘ v). hv is not v. */
 void problem_hvp(problem *p, const float *x, uint64_t t, const float *v, float *hv);
 
-/* The objective on all the data of the instance, scaled as on a batch: f of the paper's meta-loss.
- */
+/* The objective on all the data of the instance, scaled as on a batch: f of the paper's
+ * meta-loss. */
 double problem_full_loss(problem *p, const float *x);
 
 /* The same, and its gradient, without noise or sparsity, in g[n] (NULL: not wanted). */

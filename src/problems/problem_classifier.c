@@ -62,8 +62,8 @@ problem *softmax_problem(const problem_spec *spec, uint64_t seed, const image_da
     return NULL;
 }
 
-/* Labels: whether the first output of a ReLU network with weights √(2/inputs)·N(0,1) is positive.
- */
+/* Labels: whether the first output of a ReLU network with weights √(2/inputs)·N(0,1) is
+ * positive. */
 static bool draw_labelled(classifier *p, const problem_spec *spec, random_stream *stream,
                           opt_error *error)
 {

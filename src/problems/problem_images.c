@@ -107,8 +107,8 @@ static void draw_residual(random_stream *stream, net_spec *n)
     if (draw_flag(stream, 0.5)) add_layer(n, (net_layer){.kind = NET_POOL});
 }
 
-/* 2 or 3 convolutions and a dense layer, or 2 to 4 dense ones, all sigmoid and not normalised: whose
- * gradients vanish at first, and the loss stays for long at what guessing gives. */
+/* 2 or 3 convolutions and a dense layer, or 2 to 4 dense ones, all sigmoid and not normalised:
+ * whose gradients vanish at first, and the loss stays for long at what guessing gives. */
 static void draw_sigmoid(random_stream *stream, net_spec *n)
 {
     const int convolutions = draw_flag(stream, 0.5) ? 2 + (int)draw_below(stream, 2) : 0;
@@ -129,8 +129,8 @@ static void draw_network(random_stream *stream, const problem_spec *spec, task *
     add_layer(&t->net, (net_layer){.kind = NET_DENSE, .channels = t->classes});
 }
 
-/* Multiples of MIN_BATCH, and of the batch: no batch of the full loss is smaller than the others.
- */
+/* Multiples of MIN_BATCH, and of the batch: no batch of the full loss is smaller than the
+ * others. */
 static void draw_task(random_stream *stream, const problem_spec *spec, task *t)
 {
     t->classes = 2 + (int)draw_below(stream, IMAGE_CLASSES - 1);

@@ -209,10 +209,7 @@ static void matmul_start(problem *base, float *x)
         }
 }
 
-static void matmul_free(problem *base)
-{
-    free(((matmul *)base)->block);
-}
+static void matmul_free(problem *base) { free(((matmul *)base)->block); }
 
 static void lay_out(matmul *p)
 {

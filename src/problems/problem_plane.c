@@ -65,8 +65,9 @@ static jet beale(const plane_problem *p, double x, double y)
     jet sum = {0};
     add_square(&sum, 1, (jet){1.5 - x + x * y, y - 1, x, 0, 1, 0});
     add_square(&sum, 1, (jet){2.25 - x + x * y * y, y * y - 1, 2 * x * y, 0, 2 * y, 2 * x});
-    add_square(&sum, 1, (jet){2.625 - x + x * y * y * y, y * y * y - 1, 3 * x * y * y, 0, 3 * y * y,
-                              6 * x * y});
+    add_square(
+        &sum, 1,
+        (jet){2.625 - x + x * y * y * y, y * y * y - 1, 3 * x * y * y, 0, 3 * y * y, 6 * x * y});
     return sum;
 }
 
@@ -99,15 +100,23 @@ static jet log_sum_exp(const plane_problem *p, double x, double y)
     for (int i = 0; i < 4; i++) sum += share[i] = exp(a[i] - top);
     for (int i = 0; i < 4; i++) share[i] /= sum;
     const double fx = share[0] + share[1] - share[2], fy = 3 * (share[0] - share[1]);
-    return (jet){top + log(sum), fx, fy, share[0] + share[1] + share[2] - fx * fx, fy - fx * fy,
+    return (jet){top + log(sum),
+                 fx,
+                 fy,
+                 share[0] + share[1] + share[2] - fx * fx,
+                 fy - fx * fy,
                  9 * (share[0] + share[1]) - fy * fy};
 }
 
 static jet matyas(const plane_problem *p, double x, double y)
 {
     (void)p;
-    return (jet){0.26 * (x * x + y * y) - 0.48 * x * y, 0.52 * x - 0.48 * y, 0.52 * y - 0.48 * x,
-                 0.52, -0.48, 0.52};
+    return (jet){0.26 * (x * x + y * y) - 0.48 * x * y,
+                 0.52 * x - 0.48 * y,
+                 0.52 * y - 0.48 * x,
+                 0.52,
+                 -0.48,
+                 0.52};
 }
 
 /* sin z · sin(i z²/π)^10 with its first two derivatives. */
@@ -145,7 +154,11 @@ static jet styblinski_tang(const plane_problem *p, double x, double y)
     (void)p;
     const double x2 = x * x, y2 = y * y;
     return (jet){0.5 * (x2 * x2 - 16 * x2 + 5 * x + y2 * y2 - 16 * y2 + 5 * y) + 80,
-                 2 * x2 * x - 16 * x + 2.5, 2 * y2 * y - 16 * y + 2.5, 6 * x2 - 16, 0, 6 * y2 - 16};
+                 2 * x2 * x - 16 * x + 2.5,
+                 2 * y2 * y - 16 * y + 2.5,
+                 6 * x2 - 16,
+                 0,
+                 6 * y2 - 16};
 }
 
 static void plane_start(problem *base, float *x)
@@ -194,15 +207,15 @@ static plane_problem *make(uint64_t seed, plane_function *function, opt_error *e
 }
 
 /* A family: its function, and where it starts. */
-#define PLANE_FAMILY(name, low0, high0, low1, high1)                                             \
-    problem *name##_problem(const problem_spec *spec, uint64_t seed, const image_data *images,   \
-                            opt_error *error)                                                    \
-    {                                                                                            \
-        (void)spec, (void)images;                                                                \
-        plane_problem *p = make(seed, name, error);                                              \
-        if (!p) return NULL;                                                                     \
-        p->low[0] = low0, p->high[0] = high0, p->low[1] = low1, p->high[1] = high1;              \
-        return &p->base;                                                                         \
+#define PLANE_FAMILY(name, low0, high0, low1, high1)                                               \
+    problem *name##_problem(const problem_spec *spec, uint64_t seed, const image_data *images,     \
+                            opt_error *error)                                                      \
+    {                                                                                              \
+        (void)spec, (void)images;                                                                  \
+        plane_problem *p = make(seed, name, error);                                                \
+        if (!p) return NULL;                                                                       \
+        p->low[0] = low0, p->high[0] = high0, p->low[1] = low1, p->high[1] = high1;                \
+        return &p->base;                                                                           \
     }
 
 PLANE_FAMILY(ackley, -32.768, 32.768, -32.768, 32.768)

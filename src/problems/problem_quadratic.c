@@ -38,10 +38,7 @@ static void linear_start(problem *base, float *x)
     draw_normals(&stream, x, base->n, 1);
 }
 
-static void linear_free(problem *base)
-{
-    free(((linear_system *)base)->w);
-}
+static void linear_free(problem *base) { free(((linear_system *)base)->w); }
 
 static double quadratic_gradient(problem *base, const float *x, uint64_t t, float *g)
 {

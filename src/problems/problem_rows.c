@@ -29,10 +29,7 @@ static void rows_start(problem *base, float *x)
     draw_normals(&stream, x, base->n, 1);
 }
 
-static void rows_free(problem *base)
-{
-    free(((row_problem *)base)->rows);
-}
+static void rows_free(problem *base) { free(((row_problem *)base)->rows); }
 
 static const float *sum_batch(const row_problem *p, uint64_t t)
 {

@@ -20,20 +20,11 @@ typedef struct {
     float *here;    /* [n] scratch: x, or v, as the part sees it */
 } wrapper;
 
-static wrapper *as_wrapper(problem *p)
-{
-    return (wrapper *)p;
-}
+static wrapper *as_wrapper(problem *p) { return (wrapper *)p; }
 
-static problem *part_of(problem *p)
-{
-    return as_wrapper(p)->parts[0];
-}
+static problem *part_of(problem *p) { return as_wrapper(p)->parts[0]; }
 
-static void wrapper_start(problem *p, float *x)
-{
-    problem_start(part_of(p), x);
-}
+static void wrapper_start(problem *p, float *x) { problem_start(part_of(p), x); }
 
 static double wrapper_full_gradient(problem *p, const float *x, float *g)
 {

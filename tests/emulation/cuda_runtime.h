@@ -1,5 +1,5 @@
-/* The CUDA language as far as the library's kernels use it, for a C++ compiler (-include'd before them):
- * the threads of a block take turns between barriers, blocks come one after the other. */
+/* The CUDA language as far as the library's kernels use it, for a C++ compiler (-include'd before
+ * them): the threads of a block take turns between barriers, blocks come one after the other. */
 #ifndef EMULATED_CUDA_RUNTIME_H
 #define EMULATED_CUDA_RUNTIME_H
 
@@ -46,15 +46,9 @@ static inline float __int_as_float(int i)
     return x;
 }
 
-static inline void atomicAdd(unsigned long long *sum, unsigned long long x)
-{
-    *sum += x;
-}
+static inline void atomicAdd(unsigned long long *sum, unsigned long long x) { *sum += x; }
 
-static inline void atomicMax(int *most, int x)
-{
-    *most = *most > x ? *most : x;
-}
+static inline void atomicMax(int *most, int x) { *most = *most > x ? *most : x; }
 
 template <class... Parameters, class... Arguments>
 static void emulate(void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
@@ -65,7 +59,7 @@ static void emulate(void (*kernel)(Parameters...), unsigned blocks, unsigned thr
                      threads);
 }
 
-#define LAUNCH(kernel, blocks, threads, ...)                                                        \
+#define LAUNCH(kernel, blocks, threads, ...)                                                       \
     emulate(kernel, (unsigned)(blocks), (unsigned)(threads), __VA_ARGS__)
 
 #endif

@@ -1,4 +1,5 @@
-/* The part of the CUDA runtime that the library calls, on a CPU, for tests on machines without a GPU.
+/* The part of the CUDA runtime that the library calls, on a CPU, for tests on machines without a
+ * GPU.
  *
  * The memory of the "device" is poisoned with 0xff bytes when it is allocated, ends at a page that
  * cannot be touched, and can be touched by nothing but kernels and copies: a host that follows a
@@ -12,7 +13,11 @@
 extern "C" {
 #endif
 
-typedef enum { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100 } cudaError_t;
+typedef enum {
+    cudaSuccess = 0,
+    cudaErrorMemoryAllocation = 2,
+    cudaErrorNoDevice = 100
+} cudaError_t;
 typedef enum { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
 typedef void *cudaStream_t;
 typedef void *cudaEvent_t;
@@ -41,12 +46,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 
 /* --- for tests --- */
 
-extern int emulation_devices;     /* 1; 0: a machine without a GPU */
-extern int emulation_backwards;   /* the threads of a block take turns from the last to the first */
+extern int emulation_devices;   /* 1; 0: a machine without a GPU */
+extern int emulation_backwards; /* the threads of a block take turns from the last to the first */
 /* Kernels cannot touch what malloc gave to the host (no other thread can meanwhile). */
 extern int emulation_hides_heap;
-extern int emulation_fails;       /* the next launch fails, and all that follows */
-extern unsigned emulation_launches, emulation_waits; /* kernels; synchronisations and copies that wait */
+extern int emulation_fails; /* the next launch fails, and all that follows */
+extern unsigned emulation_launches,
+    emulation_waits;                /* kernels; synchronisations and copies that wait */
 size_t emulation_allocations(void); /* of the device's memory that are not freed */
 /* Before another use of them: emulation_fails of an earlier test is forgotten. */
 void emulation_reset(void);

@@ -171,10 +171,7 @@ cudaError_t cudaGetDeviceCount(int *devices)
     return emulation_devices ? cudaSuccess : (last_error = cudaErrorNoDevice);
 }
 
-cudaError_t cudaPeekAtLastError(void)
-{
-    return last_error;
-}
+cudaError_t cudaPeekAtLastError(void) { return last_error; }
 
 cudaError_t cudaGetLastError(void)
 {
@@ -233,11 +230,11 @@ void emulation_barrier(const char *file, int line);
 
 extern char __start_emulated_shared[], __stop_emulated_shared[];
 
-/* A thread is a stack of its own; it runs until its next barrier, and at its end waits there for the
- * next block. */
+/* A thread is a stack of its own; it runs until its next barrier, and at its end waits there for
+ * the next block. */
 typedef struct {
     ucontext_t start;
-    void *resume[5]; /* of __builtin_setjmp, which needs no system call */
+    void *resume[5];          /* of __builtin_setjmp, which needs no system call */
     const char *barrier_file; /* where it waits */
     int barrier_line;
     char *stack;
@@ -353,7 +350,8 @@ void emulation_launch(void (*thread)(void *), void *argument, unsigned blocks, u
     emulation_launches++;
     if (emulation_fails) last_error = cudaErrorMemoryAllocation;
     if (last_error) return;
-    if (blocks == 0 || threads == 0 || threads > MAX_THREADS) stop("a launch of no or many threads");
+    if (blocks == 0 || threads == 0 || threads > MAX_THREADS)
+        stop("a launch of no or many threads");
     make_threads();
     run = thread;
     run_argument = argument;

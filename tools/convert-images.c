@@ -1,9 +1,9 @@
 /* Image collections into the formats that Darknet trains on.
  *
- *   convert_images idx-to-png    IMAGES LABELS DIR LIST     MNIST's format -> PNGs and their list
- *   convert_images idx-to-records  IMAGES LABELS OUT        MNIST's format -> binary records
- *   convert_images tfjs-to-records IMAGES.png LABELS.json OUT rows of RGB pixels -> CIFAR-10's records
- *   convert_images cifar-to-png  BATCH... DIR LIST          CIFAR-10's records -> PNGs and their list
+ *   convert-images idx-to-png      IMAGES LABELS DIR LIST      MNIST's format -> PNGs, their list
+ *   convert-images idx-to-records  IMAGES LABELS OUT           MNIST's format -> records
+ *   convert-images tfjs-to-records IMAGES.png LABELS.json OUT  rows of RGB pixels -> records
+ *   convert-images cifar-to-png    BATCH... DIR LIST           records -> PNGs, their list
  *
  * A record, as in CIFAR-10's binary batches, is the label's byte and then the planes of the image.
  *
@@ -65,7 +65,7 @@ static void fail(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fputs("convert_images: ", stderr);
+    fputs("convert-images: ", stderr);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
@@ -464,10 +464,14 @@ int main(int argc, char **argv)
         {0},
     };
     static const struct argp argp = {
-        options, parse_option,
+        options,
+        parse_option,
         "idx-to-png IMAGES LABELS DIR LIST\nidx-to-records IMAGES LABELS OUT\n"
         "tfjs-to-records IMAGES.png LABELS.json OUT\ncifar-to-png BATCH... DIR LIST",
-        "Converts image collections into the formats that Darknet trains on.", NULL, NULL, NULL};
+        "Converts image collections into the formats that Darknet trains on.",
+        NULL,
+        NULL,
+        NULL};
     settings s = {.count = -1};
     argp_err_exit_status = 1;
     argp_parse(&argp, argc, argv, 0, NULL, &s);

@@ -1,6 +1,6 @@
-/* Times one optimizer step. On the CPU: nanoseconds and bytes of state a parameter, for every rule, in
- * cache and on the tensors of a large network, with one thread and with all; minimum of several runs.
- * On a GPU: milliseconds and bytes moved, on the tensors of a ResNet-50. */
+/* Times one optimizer step. On the CPU: nanoseconds and bytes of state a parameter, for every rule,
+ * in cache and on the tensors of a large network, with one thread and with all; minimum of several
+ * runs. On a GPU: milliseconds and bytes moved, on the tensors of a ResNet-50. */
 #include <argp.h>
 #include <math.h>
 #include <omp.h>
@@ -32,7 +32,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'm': args->model = arg; return 0;
     case 'n':
         args->large = strtoull(arg, &end, 10);
-        if (*end || args->large < 64) argp_error(state, "--large is \"%s\", expected a number", arg);
+        if (*end || args->large < 64)
+            argp_error(state, "--large is \"%s\", expected a number", arg);
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -58,8 +59,9 @@ static candidate candidate_at(int i)
     const char *const *rules = opt_rule_names();
     int n = 0;
     while (rules[n]) n++;
-    return i < n ? (candidate){rules[i], rules[i], 0} : i == n ? (candidate){"compact", "hrnn", 1}
-                                                               : (candidate){NULL, NULL, 0};
+    return i < n    ? (candidate){rules[i], rules[i], 0}
+           : i == n ? (candidate){"compact", "hrnn", 1}
+                    : (candidate){NULL, NULL, 0};
 }
 
 static opt_options options_of(const candidate *c, const arguments *args)
@@ -90,8 +92,8 @@ static double time_rule(const candidate *c, const arguments *args, int n_tensors
     fill(data, 2 * n * (size_t)n_tensors, &seed);
     for (int k = 0; k < n_tensors; k++) {
         snprintf(names[k], sizeof names[k], "%d", k);
-        tensors[k] = (opt_tensor){names[k], data + 2 * n * (size_t)k, data + 2 * n * (size_t)k + n,
-                                  n, -1, 1e-4f, 1};
+        tensors[k] = (opt_tensor){
+            names[k], data + 2 * n * (size_t)k, data + 2 * n * (size_t)k + n, n, -1, 1e-4f, 1};
     }
     const opt_options options = options_of(c, args);
     opt = opt_create(&options, tensors, n_tensors, &error);
@@ -168,10 +170,10 @@ static void put(float *to, float *data, size_t n, unsigned *seed)
     device_put(1, to, data, n * sizeof *data);
 }
 
-/* Least seconds a step, of rounds that begin and end with the GPU idle; -1: it failed. arena: of the
- * device, [2 · params]. */
-static double time_on_gpu(const candidate *c, const arguments *args, const shapes *net, float *arena,
-                          float *data, double *state_bytes)
+/* Least seconds a step, of rounds that begin and end with the GPU idle; -1: it failed. arena: of
+ * the device, [2 · params]. */
+static double time_on_gpu(const candidate *c, const arguments *args, const shapes *net,
+                          float *arena, float *data, double *state_bytes)
 {
     static char names[MAX_TENSORS][16];
     opt_tensor tensors[MAX_TENSORS];
@@ -246,25 +248,28 @@ static int bench_gpu(const arguments *args)
 static int bench_cpu(const arguments *args)
 {
     const int threads = omp_get_max_threads();
-    const struct { const char *name; int tensors; size_t n; int steps; } nets[] = {
-        {"in cache, 4 x 4096", 4, 4096, 400},
-        {"large, 8 tensors", 8, args->large / 8, 8}};
+    const struct {
+        const char *name;
+        int tensors;
+        size_t n;
+        int steps;
+    } nets[] = {{"in cache, 4 x 4096", 4, 4096, 400}, {"large, 8 tensors", 8, args->large / 8, 8}};
     printf("vectors of %d floats; ns and bytes are a parameter; minimum over the steps\n", LANES);
-    printf("%-20s %-8s %8s %12s %12s %8s\n", "parameters", "rule", "bytes", "ns 1 thread",
-           "ns all", "speedup");
+    printf("%-20s %-8s %8s %12s %12s %8s\n", "parameters", "rule", "bytes", "ns 1 thread", "ns all",
+           "speedup");
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
         for (int j = 0; candidate_at(j).name; j++) {
             const candidate c = candidate_at(j);
             double bytes = 0, ns[2];
             for (int all = 0; all < 2; all++) {
                 omp_set_num_threads(all ? threads : 1);
-                const double s = time_rule(&c, args, nets[i].tensors, nets[i].n, nets[i].steps,
-                                           &bytes);
+                const double s =
+                    time_rule(&c, args, nets[i].tensors, nets[i].n, nets[i].steps, &bytes);
                 if (s < 0) return 1;
                 ns[all] = s * 1e9 / (double)(nets[i].n * (size_t)nets[i].tensors);
             }
-            printf("%-20s %-8s %8.1f %12.2f %12.2f %8.2f\n", nets[i].name, c.name, bytes, ns[0], ns[1],
-                   ns[0] / ns[1]);
+            printf("%-20s %-8s %8.1f %12.2f %12.2f %8.2f\n", nets[i].name, c.name, bytes, ns[0],
+                   ns[1], ns[0] / ns[1]);
             fflush(stdout);
         }
     return 0;

@@ -23,8 +23,8 @@ static const double bound_gradient = 1e-4, bound_meta_param = 1e-3;
  * its terms, which are logarithms, absolute. */
 static const double bound_loss = 1e-4;
 
-/* One tensor of a trace. Arrays with T rows are [steps, n]; those of the trace belong to the file.
- */
+/* One tensor of a trace. Arrays with T rows are [steps, n]; those of the trace belong to the
+ * file. */
 typedef struct {
     char name[24];
     size_t n;
@@ -275,8 +275,8 @@ static opt_status replay_trace(const st_file *file, const char *device, verdict 
     if (!status) run(&t, worst);
     const char *failure = device_failure(t.cuda);
     if (!status && failure)
-        status = opt_fail(error, OPT_IO, "%s: device %s has failed: %s", st_path(file), device,
-                          failure);
+        status =
+            opt_fail(error, OPT_IO, "%s: device %s has failed: %s", st_path(file), device, failure);
     free_trace(&t);
     return status;
 }
@@ -289,9 +289,9 @@ typedef struct {
     const st_file *file;
     int n, steps;
     size_t params;
-    char (*names)[24];    /* [n] */
-    opt_tensor *tensors;  /* [n], in the arrays below */
-    float *param, *grad;  /* [P] */
+    char (*names)[24];          /* [n] */
+    opt_tensor *tensors;        /* [n], in the arrays below */
+    float *param, *grad;        /* [P] */
     float *theta_cot, *phi_cot; /* [P], of one step */
     float meta_gradient[HRNN_META_PARAMS];
     optimizer *opt;
@@ -410,8 +410,7 @@ static opt_status gather(const network *net, const char *prefix, int step, float
 static opt_status gather_cotangents(network *net, int attention, int step, opt_error *error)
 {
     opt_status status = gather(net, "cotangent.param", step, net->theta_cot, error);
-    if (!status && attention)
-        status = gather(net, "cotangent.attended", step, net->phi_cot, error);
+    if (!status && attention) status = gather(net, "cotangent.attended", step, net->phi_cot, error);
     return status;
 }
 
@@ -530,8 +529,8 @@ static opt_status run_unroll(network *net, hrnn_unroller *unroller, quadratic *q
     if (status) return status;
     const hrnn_unroll_options options = {net->steps, second != 0, NAN};
     hrnn_unroll_result result;
-    status = hrnn_unroll(unroller, net->opt, &objective, &options, &result, net->meta_gradient,
-                         error);
+    status =
+        hrnn_unroll(unroller, net->opt, &objective, &options, &result, net->meta_gradient, error);
     if (status) return status;
     for (int t = 0; t < net->steps; t++) {
         const double found = t < result.steps ? hrnn_unroll_term(&result, t) : NAN;
@@ -573,8 +572,10 @@ static opt_status replay_format(const st_file *file, const char *device, verdict
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (format && strcmp(format, rows[i].format) == 0)
             return rows[i].replay(file, device, worst, error);
-    return opt_fail(error, OPT_BAD_FILE, "%s: format \"%.60s\", expected \"hrnn-trace-1\", "
-                    "\"hrnn-adjoint-1\" or \"hrnn-unroll-1\"", st_path(file), format ? format : "");
+    return opt_fail(error, OPT_BAD_FILE,
+                    "%s: format \"%.60s\", expected \"hrnn-trace-1\", "
+                    "\"hrnn-adjoint-1\" or \"hrnn-unroll-1\"",
+                    st_path(file), format ? format : "");
 }
 
 static int replay(const char *path, const char *device)
@@ -606,25 +607,22 @@ static error_t parse_argument(int key, char *value, struct argp_state *state)
 {
     arguments *a = state->input;
     switch (key) {
-    case 'd':
-        a->device = value;
-        return 0;
+    case 'd': a->device = value; return 0;
     case ARGP_KEY_ARGS:
         a->files = state->argv + state->next;
         a->n_files = state->argc - state->next;
         return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_usage(state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
+    case ARGP_KEY_NO_ARGS: argp_usage(state); return 0;
+    default: return ARGP_ERR_UNKNOWN;
     }
 }
 
 int main(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"device", 'd', "DEVICE", 0, "where the optimizer runs: cpu (default) or, for traces, cuda", 0}, {0}};
+        {"device", 'd', "DEVICE", 0, "where the optimizer runs: cpu (default) or, for traces, cuda",
+         0},
+        {0}};
     static const struct argp argp = {
         options,
         parse_argument,

@@ -1,8 +1,9 @@
-/* libhrnn without Darknet: softmax regression on Fashion-MNIST, 500 batches of 64, without a learning rate.
+/* libhrnn without Darknet: softmax regression on Fashion-MNIST, 500 batches of 64, without a
+ * learning rate.
  *   make install PREFIX=$HOME/.local
  *   export PKG_CONFIG_PATH=$HOME/.local/lib/pkgconfig
- *   cc -O2 tools/example/train_softmax.c $(pkg-config --cflags --libs hrnn) -lz -lm -o train_softmax
- *   ./train_softmax /usr/share/datasets/fashion-mnist $(pkg-config --variable=models hrnn)/hrnn.safetensors */
+ *   cc -O2 tools/example/train-softmax.c $(pkg-config --cflags --libs hrnn) -lz -lm
+ *   ./a.out /usr/share/datasets/fashion-mnist ~/.local/share/hrnn/hrnn.safetensors */
 #include <hrnn/optimizer.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,19 +11,24 @@
 
 enum { PIXELS = 784, CLASSES = 10, TRAIN = 60000, TEST = 10000, BATCH = 64, BATCHES = 500 };
 static unsigned char images[TRAIN + TEST][PIXELS], labels[TRAIN + TEST];
-static float weights[PIXELS][CLASSES], biases[CLASSES], weights_grad[PIXELS][CLASSES], biases_grad[CLASSES];
+static float weights[PIXELS][CLASSES], biases[CLASSES], weights_grad[PIXELS][CLASSES],
+    biases_grad[CLASSES];
 
-static int load(const char *folder, const char *name, int header, void *to, unsigned bytes) {
+static int load(const char *folder, const char *name, int header, void *to, unsigned bytes)
+{
     char path[4096];
     snprintf(path, sizeof path, "%s/%s.gz", folder, name);
     gzFile file = gzopen(path, "rb");
-    int whole = file && gzseek(file, header, SEEK_SET) == header && gzread(file, to, bytes) == (int)bytes;
+    int whole =
+        file && gzseek(file, header, SEEK_SET) == header && gzread(file, to, bytes) == (int)bytes;
     if (file) gzclose(file);
     return whole ? 1 : (fprintf(stderr, "%s: cannot be read\n", path), 0);
 }
 
-/* The probabilities of image i, less 1 for its class: the gradient by the logits. Returns its loss. */
-static double forward(int i, float p[CLASSES], int *best) {
+/* The probabilities of image i, less 1 for its class: the gradient by the logits. Returns its
+ * loss. */
+static double forward(int i, float p[CLASSES], int *best)
+{
     double sum = 0;
     *best = 0;
     for (int c = 0; c < CLASSES; c++) {
@@ -38,12 +44,14 @@ static double forward(int i, float p[CLASSES], int *best) {
     return loss;
 }
 
-int main(int argc, char **argv) {
-    if (argc != 3) return fprintf(stderr, "usage: train_softmax FOLDER MODEL.safetensors\n"), 2;
+int main(int argc, char **argv)
+{
+    if (argc != 3) return fprintf(stderr, "usage: train-softmax FOLDER MODEL.safetensors\n"), 2;
     if (!load(argv[1], "train-images-idx3-ubyte", 16, images, TRAIN * PIXELS) ||
         !load(argv[1], "t10k-images-idx3-ubyte", 16, images[TRAIN], TEST * PIXELS) ||
         !load(argv[1], "train-labels-idx1-ubyte", 8, labels, TRAIN) ||
-        !load(argv[1], "t10k-labels-idx1-ubyte", 8, labels + TRAIN, TEST)) return 1;
+        !load(argv[1], "t10k-labels-idx1-ubyte", 8, labels + TRAIN, TEST))
+        return 1;
     /* The gradients are summed over a batch; the mean is what the optimizer wants. */
     const opt_tensor tensors[] = {
         {"weights", weights[0], weights_grad[0], PIXELS * CLASSES, 1.f / BATCH, 1e-4f, 1},

@@ -1,7 +1,7 @@
 /* Trains any cfg for a few steps on random images and random truth of the kind that its loss
  * expects, and checks that every number stays finite and that something was learned. For tests.
  *
- *   train_steps CFG [STEPS]
+ *   train-steps CFG [STEPS]
  *
  * Prints each step's cost. Exit status 0: trained; 1: the host refused the cfg; 3: the cfg has no
  * loss layer; 4: a cost or a parameter is not finite, or no parameter moved. */
@@ -117,8 +117,8 @@ static double add(const float *numbers, size_t n)
     return sum;
 }
 
-/* What training moves: the parameters, or the running means and variances of batch normalisation.
- */
+/* What training moves: the parameters, or the running means and variances of batch
+ * normalisation. */
 typedef enum { PARAMETERS, STATISTICS } what;
 
 /* A number that changes when one of these does. */

@@ -1,15 +1,15 @@
 #!/bin/bash
 # Times a training step (forward, backward, update) of the patched host against the unpatched one, and
 # of each optimizer against sgd.
-#   tools/bench_host.sh [CFG]          default: cfg/cifar-resnet20.cfg
+#   tools/dev/bench-host.sh [CFG]          default: cfg/cifar-resnet20.cfg
 # The unpatched host is built by its own Makefile with OPENMP=1 (make stock). Hosts and optimizers take
 # turns and the shortest step of each counts, so that other work on the machine falls on all alike.
 #   BATCHES="8 32 128"   ROUNDS=3   STEPS=3 (a round)   THREADS=   OPTIMIZERS="sgd adam hrnn"
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 fail() {
-    echo "bench_host: $1" >&2
+    echo "bench-host: $1" >&2
     exit 1
 }
 
@@ -19,13 +19,13 @@ rounds=${ROUNDS:-3}
 steps=${STEPS:-3}
 export OMP_NUM_THREADS=${THREADS:-$(nproc)}
 [ -f "$cfg" ] || fail "$cfg: no such file"
-for file in "$build/time_host_step" "$build/stock/libdarknet.a"; do
+for file in "$build/dev/time-host-step" "$build/stock/libdarknet.a"; do
     [ -f "$file" ] || fail "$file is missing: run make all stock"
 done
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-${CC:-cc} -O2 -I"$build/stock/include" tools/time_host_step.c "$build/stock/libdarknet.a" \
+${CC:-cc} -O2 -I"$build/stock/include" tools/dev/time-host-step.c "$build/stock/libdarknet.a" \
     -o "$tmp/stock" -fopenmp -lm -pthread
 
 # make_cfg BATCH [OPTIMIZER]: the cfg with that batch and, unless empty, that optimizer, on stdout
@@ -51,7 +51,7 @@ for batch in ${BATCHES:-8 32 128}; do
     patched=1e9
     for ((i = 0; i < rounds; i++)); do
         stock=$(time_step "$tmp/stock" "$tmp/plain.cfg" "$stock")
-        patched=$(time_step "$build/time_host_step" "$tmp/plain.cfg" "$patched")
+        patched=$(time_step "$build/dev/time-host-step" "$tmp/plain.cfg" "$patched")
     done
     awk -v b="$batch" -v s="$stock" -v p="$patched" \
         'BEGIN { printf "%6d %12.4f %12.4f %8.2f\n", b, s, p, s / p }'
@@ -72,7 +72,7 @@ for batch in ${BATCHES:-8 32 128}; do
     done
     for ((i = 0; i < rounds; i++)); do
         for optimizer in $(printf '%s\n' sgd $optimizers | sort -u); do
-            shortest[$optimizer]=$(time_step "$build/time_host_step" "$tmp/$optimizer.cfg" \
+            shortest[$optimizer]=$(time_step "$build/dev/time-host-step" "$tmp/$optimizer.cfg" \
                 "${shortest[$optimizer]}")
         done
     done

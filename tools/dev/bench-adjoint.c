@@ -105,8 +105,7 @@ static int time_episode(task *t, int steps, double took[3], opt_error *error)
         took[1] = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
         start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
         hrnn_adjoint_turn(t->adjoint, steps);
-        for (int s = 0; s < steps; s++)
-            hrnn_adjoint_back(t->adjoint, 1, t->source, NULL, t->cot);
+        for (int s = 0; s < steps; s++) hrnn_adjoint_back(t->adjoint, 1, t->source, NULL, t->cot);
         hrnn_adjoint_finish(t->adjoint, t->meta_gradient);
         took[2] = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
     }
@@ -132,7 +131,7 @@ static int bench(size_t net, unsigned features, const char *what, const argument
                best[2] / best[0], (best[1] + best[2]) / best[0],
                (double)hrnn_adjoint_bytes(t.adjoint) / (double)t.params / a->steps);
     } else {
-        fprintf(stderr, "bench_adjoint: %s\n", error.message);
+        fprintf(stderr, "bench-adjoint: %s\n", error.message);
     }
     fflush(stdout);
     free_task(&t);
@@ -169,7 +168,8 @@ int main(int argc, char **argv)
     omp_set_num_threads(1);
     const unsigned all = (1u << HRNN_FEATURES_1) - 1;
     printf("vectors of %d floats; ns (of processor time) and bytes are a parameter and step; one "
-           "thread\n", LANES);
+           "thread\n",
+           LANES);
     printf("%-18s %-12s %7s %9s %9s %9s %9s %12s %9s\n", "parameters", "model", "step", "recorded",
            "adjoint", "M steps/s", "adj/step", "(rec+adj)/step", "bytes");
     for (size_t net = 0; net < sizeof nets / sizeof *nets; net++)

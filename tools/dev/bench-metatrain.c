@@ -15,10 +15,7 @@
 #include "hrnn/rule_hrnn.h"
 
 /* Processor seconds of all threads: the machine may be shared. */
-static double cpu(void)
-{
-    return clock_seconds_of(CLOCK_PROCESS_CPUTIME_ID);
-}
+static double cpu(void) { return clock_seconds_of(CLOCK_PROCESS_CPUTIME_ID); }
 
 /* Processor seconds a step of a network of two layers with n parameters in all. */
 static double time_step(const hrnn_model *model, size_t n)
@@ -89,7 +86,7 @@ static int time_outer(const meta_source *source, const hrnn_model *model, int th
             problem_free(problem);
         }
     }
-    if (failed) fprintf(stderr, "bench_metatrain: %s\n", error.message);
+    if (failed) fprintf(stderr, "bench-metatrain: %s\n", error.message);
     population_free(p);
     return failed;
 }

@@ -1,9 +1,9 @@
 /* Times training steps (forward, backward, update) of one cfg in the host this file is linked with.
  *
- *   time_host_step CFG STEPS    prints "seconds batch", the shortest of STEPS steps after one
+ *   time-host-step CFG STEPS    prints "seconds batch", the shortest of STEPS steps after one
  * warm-up
  *
- * bench_host.sh also compiles it against the unpatched host, which has no hook. Inputs and labels
+ * bench-host.sh also compiles it against the unpatched host, which has no hook. Inputs and labels
  * are random numbers from a fixed seed. */
 #define _POSIX_C_SOURCE 200809L
 #include "base/clock.h"
@@ -32,7 +32,7 @@ static void complete_batchnorm_layers(network *net)
         l->mean_delta = calloc((size_t)l->c, sizeof *l->mean_delta);
         l->variance_delta = calloc((size_t)l->c, sizeof *l->variance_delta);
         if (!l->x || !l->x_norm || !l->mean_delta || !l->variance_delta) {
-            fprintf(stderr, "time_host_step: no memory for layer %d\n", i);
+            fprintf(stderr, "time-host-step: no memory for layer %d\n", i);
             exit(1);
         }
     }
@@ -64,7 +64,7 @@ int main(int argc, char **argv)
     char *end = NULL;
     long steps = argc == 3 ? strtol(argv[2], &end, 10) : 0;
     if (steps < 1 || steps > 100000 || *end) {
-        fprintf(stderr, "usage: time_host_step CFG STEPS\n");
+        fprintf(stderr, "usage: time-host-step CFG STEPS\n");
         return 1;
     }
 #if defined(GPU) && defined(PATCHED)
@@ -72,7 +72,7 @@ int main(int argc, char **argv)
 #endif
     network *net = parse_network_cfg(argv[1]);
     if (net->truths < 1) {
-        fprintf(stderr, "time_host_step: %s: the network has no labels\n", argv[1]);
+        fprintf(stderr, "time-host-step: %s: the network has no labels\n", argv[1]);
         return 1;
     }
     complete_batchnorm_layers(net);

@@ -49,6 +49,7 @@ static double time_problem(problem *p, evaluation what)
     return best;
 }
 
+/* clang-format off */
 #define DENSE(units, f) {.kind = NET_DENSE, .channels = units, .act = f}
 #define CONV(maps, by, f) {.kind = NET_CONV, .channels = maps, .stride = by, .act = f}
 #define NORMAL(f) {.kind = NET_NORM, .act = f}
@@ -58,6 +59,7 @@ static double time_problem(problem *p, evaluation what)
     {.channels = c, .height = h, .width = w,                                                     \
      .n_layers = sizeof((const net_layer[]){__VA_ARGS__}) / sizeof(net_layer),                   \
      .layers = {__VA_ARGS__}}
+/* clang-format on */
 
 static const struct {
     const char *name;
@@ -74,13 +76,12 @@ static const struct {
     {"conv 8x8 4/2-8/2 relu, batch 32", 32,
      NET(1, 8, 8, CONV(4, 2, ACT_RELU), CONV(8, 2, ACT_RELU), DENSE(10, 0))},
     {"conv 8x8 8-8/2 normalised, batch 32", 32,
-     NET(1, 8, 8, CONV(8, 1, 0), NORMAL(ACT_RELU), CONV(8, 2, 0), NORMAL(ACT_RELU),
-         DENSE(10, 0))},
+     NET(1, 8, 8, CONV(8, 1, 0), NORMAL(ACT_RELU), CONV(8, 2, 0), NORMAL(ACT_RELU), DENSE(10, 0))},
     {"conv 14x14 8/2-16/2 relu, batch 64", 64,
      NET(1, 14, 14, CONV(8, 2, ACT_RELU), CONV(16, 2, ACT_RELU), DENSE(10, 0))},
     {"residual 8x8 8/2, batch 32", 32,
-     NET(1, 8, 8, CONV(8, 2, ACT_RELU), CONV(8, 1, ACT_RELU), CONV(8, 1, 0),
-         ADD(3, 1, ACT_RELU), {.kind = NET_POOL}, DENSE(10, 0))},
+     NET(1, 8, 8, CONV(8, 2, ACT_RELU), CONV(8, 1, ACT_RELU), CONV(8, 1, 0), ADD(3, 1, ACT_RELU),
+         {.kind = NET_POOL}, DENSE(10, 0))},
 };
 
 /* The three products of a dense layer's gradient through OpenBLAS, to compare with. */
@@ -137,7 +138,8 @@ static int bench_nets(void)
     return 0;
 }
 
-/* For each row of a corpus the mean over seeds of what a step's gradient takes, and of making it. */
+/* For each row of a corpus the mean over seeds of what a step's gradient takes, and of making
+ * it. */
 static int bench_rows(unsigned corpus, const image_data *images)
 {
     enum { SEEDS = 12 };
