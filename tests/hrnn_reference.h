@@ -23,6 +23,10 @@ typedef struct {
     int replay_clip; /* add the recorded clips instead: derivatives pass straight through */
     reference_tensor *tensors;
     double global[20];
+    /* hrnn-3: steps in all (0: not known), and averages of the loss with longer and longer
+     * half-lives. */
+    double horizon, losses, loss_mean[4], loss_variance[4];
+    double outlook[15];
 } reference;
 
 static inline double ref_sigmoid(double x) { return 1 / (1 + exp(-x)); }
@@ -119,6 +123,55 @@ static inline double ref_context(const reference *r, const reference_tensor *t, 
     return log_size;
 }
 
+/* hrnn-3: the half-life of the i-th average of the loss, in steps. */
+static inline double ref_half_life(const reference *r, int i)
+{
+    return 10 * pow(fmax(r->horizon > 0 ? r->horizon : 1000, 10) / 10, i / 3.0);
+}
+
+static inline double ref_within(double x) { return fmin(fmax(x, -1), 1); }
+
+/* hrnn-3: the outlook before a step; returns the factor of the schedule. */
+static inline double ref_look_out(reference *r)
+{
+    static const double centres[6] = {0.05, 0.2, 0.4, 0.6, 0.8, 0.95};
+    const hrnn_model *p = r->model;
+    const double left = r->horizon - r->steps;
+    double *u = r->outlook, factor = 0;
+    memset(u, 0, sizeof r->outlook);
+    if (r->horizon > 0) {
+        for (int i = 0; i < 6; i++) u[i] = tanh(10 * (r->steps / r->horizon - centres[i]));
+        u[6] = log(r->horizon) / 4 - 2;
+        u[7] = log(1 + left) / 8 - 0.5;
+        if (hrnn_has(p, HRNN_SCHEDULE)) factor = ref_dot(u, p->schedule_weight, 8);
+        if (!hrnn_has(p, HRNN_HORIZON)) memset(u, 0, sizeof r->outlook);
+        factor = left / r->horizon * exp(fmin(fmax(factor, -3), 3));
+    }
+    if (hrnn_has(p, HRNN_LOSSES) && r->losses >= 2) {
+        const double *m = r->loss_mean, *v = r->loss_variance;
+        for (int i = 0; i < 3; i++) {
+            const double fall = m[i] - m[i + 1];
+            u[8 + i] = ref_within(4 * fall / (fabs(m[i]) + fabs(m[i + 1]) + 1e-12));
+            u[11 + i] = ref_within(sqrt(ref_half_life(r, i)) / 8 * fall / (sqrt(v[i + 1]) + 1e-12));
+        }
+        u[14] = fmin(log(sqrt(v[1]) / (fabs(m[1]) + 1e-12) + 1e-3) / 4, 1);
+    }
+    return r->horizon > 0 ? factor : 1;
+}
+
+/* hrnn-3: takes in the loss of a step's batch. */
+static inline void ref_note_loss(reference *r, double loss)
+{
+    if (!isfinite(loss)) return;
+    r->losses++;
+    for (int i = 0; i < 4; i++) {
+        const double share = fmax(1 - pow(0.5, 1 / ref_half_life(r, i)), 1 / r->losses);
+        const double away = loss - r->loss_mean[i];
+        r->loss_mean[i] += share * away;
+        r->loss_variance[i] = (1 - share) * (r->loss_variance[i] + share * away * away);
+    }
+}
+
 /* All of one tensor's step but the global RNN; grad are finite gradients of the mean loss. */
 static inline void ref_tensor_step(const reference *r, reference_tensor *t, const double *grad,
                                    double mean_log_lr, double ratio)
@@ -134,6 +187,8 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
                           (double)p->min_log_lr);
     ref_product(injected, context, p->param_from_context_weight, 3, 30);
     ref_product(tensor_bias, context, p->tensor_from_context_weight, 3, 60);
+    ref_product(injected, r->outlook, p->param_from_outlook_weight, 15, 30);
+    ref_product(tensor_bias, r->outlook, p->tensor_from_outlook_weight, 15, 60);
     if (hrnn_has(p, HRNN_TENSOR_RNN))
         ref_add_affine(injected, t->z, p->param_from_tensor_weight, p->param_from_tensor_bias, 20,
                        30);
@@ -161,6 +216,7 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
             const double gamma = ref_sigmoid((double)p->momentum_logit[0]);
             hat[i] += ref_dot(h, p->log_lr_weight, 10) + (double)p->log_lr_bias[0];
             hat[i] += ref_dot(context, p->log_lr_from_context_weight, 3);
+            hat[i] += ref_dot(r->outlook, p->log_lr_from_outlook_weight, 15);
             hat[i] = ref_clip(r, t, i, hat[i], max_log_lr);
             t->log_lr[i] = gamma * t->log_lr[i] + (1 - gamma) * hat[i];
         }
@@ -182,10 +238,12 @@ static inline void ref_tensor_step(const reference *r, reference_tensor *t, cons
     free(hat);
 }
 
-/* One step of the network; grad[k] is [n_k]. */
-static inline void reference_step(reference *r, double *const *grad, double ratio)
+/* One step of the network; grad[k] is [n_k], loss that of their batch (NAN: not known). */
+static inline void reference_step(reference *r, double *const *grad, double loss, double ratio)
 {
-    double sum = 0, count = 0, mean_z[20] = {0}, none[60] = {0};
+    double sum = 0, count = 0, mean_z[20] = {0}, global_bias[60] = {0};
+    if (hrnn_has_outlook(r->model)) ratio *= ref_look_out(r);
+    ref_product(global_bias, r->outlook, r->model->global_from_outlook_weight, 15, 60);
     for (int k = 0; k < r->n; k++) {
         for (size_t i = 0; i < r->tensors[k].n; i++) sum += r->tensors[k].log_lr[i];
         count += (double)r->tensors[k].n;
@@ -194,11 +252,12 @@ static inline void reference_step(reference *r, double *const *grad, double rati
         ref_tensor_step(r, &r->tensors[k], grad[k], sum / count, ratio);
         for (int j = 0; j < 20; j++) mean_z[j] += r->tensors[k].z[j] / r->n;
     }
-    ref_gru(mean_z, 20, r->global, 20, none, r->model->global_gates_weight,
+    ref_gru(mean_z, 20, r->global, 20, global_bias, r->model->global_gates_weight,
             r->model->global_gates_bias, r->model->global_candidate_weight,
             r->model->global_candidate_bias);
     r->first = 0;
     r->steps++;
+    ref_note_loss(r, loss);
 }
 
 #endif

@@ -253,7 +253,7 @@ static double run_reference(const setup *s, reference *r, recording *rec, int fi
             for (size_t i = 0; i < tensor->n; i++) g[at + i] *= (double)tensor->grad_scale;
             at += tensor->n;
         }
-        reference_step(r, grads, 1);
+        reference_step(r, grads, NAN, 1);
         gather(r, 0, x);
         sum += log((value(&s->landscape, HRNN_FULL_DATA, x, NULL) + 1e-6) / (f0 + 1e-6));
     }
@@ -511,7 +511,7 @@ static void test_steps_are_plain(void **state)
         float_value(&plain.landscape, t, x, g);
         for (int k = 0, at = 0; k < small.n; at += (int)small.sizes[k++])
             memcpy(plain.grad[k], g + at, small.sizes[k] * sizeof(float));
-        opt_step(plain.opt, 1, NULL);
+        opt_step(plain.opt, NAN, 1, NULL);
     }
     for (int k = 0; k < small.n; k++)
         assert_memory_equal(plain.param[k], unrolled.param[k], small.sizes[k] * sizeof(float));

@@ -49,7 +49,7 @@ static void run(optimizer *opt, network *net, int from, int to)
             for (size_t i = 0; i < sizes[k]; i++)
                 net->tensors[k].grad[i] = sinf((float)i * 12.9898f + (float)t * 78.233f) +
                                           0.3f * net->tensors[k].param[i];
-        opt_step(opt, t < 5 ? 0.5f : 1, NULL);
+        opt_step(opt, 3 / (float)t, t < 5 ? 0.5f : 1, NULL);
     }
 }
 
@@ -67,8 +67,20 @@ static const struct {
             {"hrnn", "tests/golden/trace-one-tensor.safetensors", 1e-3f, 0},
             {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f, 0},
             {"hrnn", NULL, 1e-3f, 1},
-            {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f, 1}};
-enum { SGD, ADAM, HRNN = 3, ATTENTION = 5, COMPACT, COMPACT_ATTENTION, ROWS };
+            {"hrnn", "tests/golden/trace-many-tensors.safetensors", 1e-3f, 1},
+            {"hrnn", "tests/golden/trace-horizon.safetensors", 1e-3f, 0},
+            {"hrnn", "tests/golden/trace-horizon.safetensors", 1e-3f, 1}};
+enum {
+    SGD,
+    ADAM,
+    HRNN = 3,
+    ATTENTION = 5,
+    COMPACT,
+    COMPACT_ATTENTION,
+    HORIZON,
+    COMPACT_HORIZON,
+    ROWS
+};
 static_assert(ROWS == sizeof(rows) / sizeof(rows[0]), "a name a row");
 
 static optimizer *create_with(int row, const opt_tensor *tensors, int n)
@@ -89,6 +101,7 @@ static optimizer *create_with(int row, const opt_tensor *tensors, int n)
         opt = opt_create(&options, tensors, n, &error);
     }
     if (!opt) fail_msg("row %d: %s", row, error.message);
+    opt_set_horizon(opt, 17 + ((uint64_t)3 << 20));
     return opt;
 }
 
@@ -389,7 +402,7 @@ static void test_damage(void **state)
     static const int damaged_rows[] = {ADAM, ATTENTION};
     for (int r = 0; r < 2; r++) {
         optimizer *opt = create_with(damaged_rows[r], &tensor, 1);
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         save(opt, scratch_path("state"));
         size_t size, size_after;
         unsigned char *bytes = scratch_read(scratch_path("state"), &size);

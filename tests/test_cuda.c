@@ -38,7 +38,7 @@ typedef struct {
     optimizer *opt;
 } network;
 
-enum { HRNN = 3, ROWS = 9 };
+enum { HRNN = 3, ROWS = 11 };
 static const struct {
     const char *name, *rule, *model, *prefix; /* of hrnn */
     float rate;
@@ -84,7 +84,28 @@ static const struct {
      .rate = 1e-3f,
      .add = 1 << HRNN_ATTENTION,
      .compact = 1},
+    {.name = "hrnn-3, attention",
+     .rule = "hrnn",
+     .model = "weights/hrnn.safetensors",
+     .prefix = "",
+     .rate = 1e-3f,
+     .add = 1 << HRNN_ATTENTION | HRNN_3_FEATURES},
+    {.name = "hrnn-3, compact",
+     .rule = "hrnn",
+     .model = "weights/hrnn.safetensors",
+     .prefix = "",
+     .rate = 1e-3f,
+     .add = HRNN_3_FEATURES,
+     .compact = 1},
 };
+
+/* Weights of an outlook that matter. */
+static void fill_outlook(hrnn_model *model)
+{
+    for (int r = HRNN_2_ROWS; r < HRNN_ROWS; r++)
+        for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
+            hrnn_row_data(model, &hrnn_rows[r])[i] = 0.1f * sinf((float)i + (float)r);
+}
 
 static optimizer *create(int row, int cuda, const opt_tensor *tensors, int n)
 {
@@ -104,12 +125,14 @@ static optimizer *create(int row, int cuda, const opt_tensor *tensors, int n)
             for (int i = 0; i < HRNN_H0; i++)
                 model->attention_weight[i] = 0.9f * model->step_weight[i];
             for (int s = 0; s < HRNN_SCALES; s++) model->attention_shortcut[s] = 0.2f;
+            if (rows[row].add & HRNN_3_FEATURES) fill_outlook(model);
         }
     }
     optimizer *opt = model ? opt_create_with_model(&options, model, tensors, n, &error)
                            : opt_create(&options, tensors, n, &error);
     hrnn_model_free(model);
     if (!opt) fail_msg("%s: %s", rows[row].name, error.message);
+    opt_set_horizon(opt, 30);
     return opt;
 }
 
@@ -180,7 +203,7 @@ static void run(network *net, int from, int to)
 {
     for (int t = from; t <= to; t++) {
         put_gradients(net, t);
-        opt_step(net->opt, t < 3 ? 0.5f : 1, NULL);
+        opt_step(net->opt, 2 / (float)t, t < 3 ? 0.5f : 1, NULL);
     }
 }
 
@@ -299,7 +322,7 @@ static void test_launches(void **state)
         const size_t allocations = emulation_allocations();
         put_gradients(&net, 3);
         emulation_reset();
-        opt_step(net.opt, 1, &report);
+        opt_step(net.opt, NAN, 1, &report);
         assert_int_equal(emulation_waits, 0);
         assert_int_equal(emulation_launches, row < HRNN ? 1 : 4);
         assert_int_equal(emulation_allocations(), allocations);
@@ -325,7 +348,7 @@ static void test_non_finite(void **state)
                 const float bad[3] = {NAN, INFINITY, -INFINITY};
                 if (t == 2) device_put(d, nets[d]->tensors[6].grad + 69000, bad, sizeof(bad));
                 if (t == 2) device_put(d, nets[d]->tensors[5].grad + 4096, bad, sizeof(bad[0]));
-                opt_step(nets[d]->opt, 1, d ? &before : &now);
+                opt_step(nets[d]->opt, NAN, 1, d ? &before : &now);
             }
             assert_int_equal(now.non_finite, t == 2 ? 4 : 0);
             assert_int_equal(now.first_bad_tensor, t == 2 ? 5 : -1);
@@ -377,8 +400,8 @@ static void test_nothing_to_train(void **state)
     for (int row = 0; row < ROWS; row++)
         for (int n = 0; n < 2; n++) {
             optimizer *opt = create(row, 1, &frozen, n);
-            opt_step(opt, 1, NULL);
-            opt_step(opt, 1, NULL);
+            opt_step(opt, NAN, 1, NULL);
+            opt_step(opt, NAN, 1, NULL);
             opt_show_true(opt);
             assert_int_equal(opt_steps(opt), 2);
             opt_free(opt);
@@ -476,8 +499,8 @@ static void test_failure(void **state)
         save(&net, "good");
         save(&net, "state");
         emulation_fails = 1;
-        opt_step(net.opt, 1, NULL);
-        opt_step(net.opt, 1, NULL);
+        opt_step(net.opt, NAN, 1, NULL);
+        opt_step(net.opt, NAN, 1, NULL);
         opt_error error = {0};
         assert_int_equal(opt_save(net.opt, scratch_path("state"), NULL, 0, NULL, 0, &error),
                          OPT_IO);

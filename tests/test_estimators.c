@@ -211,7 +211,7 @@ static double run_by_hand(const problem_spec *spec, const episode_options *optio
     int counted = 0;
     for (int t = 0; t < steps; t++) {
         problem_gradient(p, x, (uint64_t)t, g);
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         if (options->loss == LOSS_FULL && (t + 1) % options->every && t + 1 < steps) continue;
         double loss = problem_gradient(p, x, (uint64_t)t + 1, NULL);
         if (options->loss == LOSS_FULL) {
@@ -308,7 +308,7 @@ static void test_packing(void **state)
     for (int kind = 0; kind < 3; kind++) { /* without attention, with it, hrnn-2 */
         hrnn_model model = make_model(kind == 1);
         if (kind == 2) {
-            meta_add_context(&model);
+            meta_set_format(&model, 2);
             for (int i = HRNN_1_PARAMS; i < HRNN_META_PARAMS - 1; i++)
                 meta_params(&model)[i] = i % 2 ? 0.05f : -0.1f;
         }

@@ -108,7 +108,7 @@ static void test_true_parameters(void **state)
     assert_non_null(opt);
     for (uint64_t step = 0; step < 3; step++) {
         problem_gradient(p, x, step, g);
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
     }
     const double attended = problem_gradient(p, x, 0, NULL);
     opt_show_true(opt);

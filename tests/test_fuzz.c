@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <math.h>
 #include <cjson/cJSON.h>
 #include <xxhash.h>
 #include "hrnn/hrnn_model.h"
@@ -163,6 +164,7 @@ static void mutate_metadata(cJSON *metadata)
                                          "opt-state-1",
                                          "hrnn-1",
                                          "hrnn-2",
+                                         "hrnn-3",
                                          "a,,b",
                                          "x\ny",
                                          "0x10",
@@ -319,7 +321,7 @@ static void read_model(const char *path, const char *prefix)
         counts[1]++;
         optimizer *opt = opt_create_with_model(&options, model, &tensor, 1, &error);
         assert_non_null(opt);
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         opt_free(opt);
     } else {
         check_error(&error, path);
@@ -376,7 +378,7 @@ static void read_state(const char *path, const char *rule)
         assert_int_equal(opt_steps(opt), 0);
     } else {
         counts[2]++;
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         opt_show_true(opt);
     }
     opt_free(opt);
@@ -390,7 +392,7 @@ static void write_state(const char *path, const char *rule)
     opt_blob host = {"kept", kept, 10};
     for (int t = 0; t < 3; t++) {
         for (int i = 0; i < 70; i++) grads[0][i] = (float)(i - 30), grads[1][i] = (float)t;
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
     }
     opt_show_true(opt);
     assert_int_equal(opt_save(opt, path, &note, 1, &host, 1, NULL), OPT_OK);

@@ -16,13 +16,15 @@ static const char *const traces[] = {
     "tests/golden/trace-extreme-gradients.safetensors",
     "tests/golden/trace-many-tensors.safetensors",
     "tests/golden/trace-one-tensor.safetensors",
+    "tests/golden/trace-horizon.safetensors",
+    "tests/golden/trace-no-horizon.safetensors",
     "tests/golden/adjoint-attention.safetensors",
     "tests/golden/adjoint-open-loop.safetensors",
     "tests/golden/unroll-first-order.safetensors",
     "tests/golden/unroll-second-order.safetensors",
     "tests/golden/unroll-second-order-attention.safetensors",
 };
-enum { TRACES = 8 };
+enum { TRACES = 10 };
 static const char many_tensors[] = "tests/golden/trace-many-tensors.safetensors";
 static const char adjoint[] = "tests/golden/adjoint-attention.safetensors";
 static const char second_order[] = "tests/golden/unroll-second-order-attention.safetensors";
@@ -81,9 +83,10 @@ static void copy_tensor(st_writer *w, const st_tensor *t, const change *c)
 /* Copies a trace with a change to the scratch file "copy". */
 static const char *copy(const char *trace, const change *c)
 {
-    static const char *const keys[] = {"format",     "attention",   "tensors",           "steps",
-                                       "max_log_lr", "min_log_lr",  "without",           "loss",
-                                       "meta_loss",  "init_log_lr", "second_derivatives"};
+    static const char *const keys[] = {
+        "format",  "attention", "tensors",   "steps",       "max_log_lr",         "min_log_lr",
+        "without", "loss",      "meta_loss", "init_log_lr", "second_derivatives", "model_format",
+        "horizon"};
     opt_error error = {0};
     st_file *file = st_open(trace, &error);
     if (!file) fail_msg("%s", error.message);

@@ -132,7 +132,7 @@ static void test_step_goes_down(void **state)
     opt_error error;
     optimizer *opt = opt_create(&options, tensors, list.n, &error);
     assert_non_null(opt);
-    opt_step(opt, 1, NULL);
+    opt_step(opt, NAN, 1, NULL);
     opt_free(opt);
     double gain = before - mean_loss(net, &row, 0);
     free_network(net);

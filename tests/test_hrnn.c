@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "hrnn_reference.h"
+#include "hrnn/hrnn_step.h"
 #include "hrnn/rule_hrnn.h"
 
 enum { TENSORS = 7, STEPS = 8 };
@@ -40,7 +41,7 @@ static hrnn_model random_model(unsigned features)
     return model;
 }
 
-static int compact; /* networks that are built */
+static int compact, plain; /* networks that are built */
 
 static void build(network *net, const hrnn_model *model)
 {
@@ -60,6 +61,7 @@ static void build(network *net, const hrnn_model *model)
     }
     opt_options options = opt_default_options("hrnn");
     options.compact = compact;
+    options.plain = plain;
     net->opt = opt_create_with_model(&options, model, net->tensors, TENSORS, &error);
     assert_non_null(net->opt);
 }
@@ -117,7 +119,7 @@ static void draw_gradients(network *net, int step)
             net->tensors[k].grad[i] = uniform() * powf(10, (float)(k - 3)) * (step == 5 ? 1e4f : 1);
 }
 
-static void step_reference(reference *r, const network *net, double ratio)
+static void step_reference(reference *r, const network *net, double loss, double ratio)
 {
     double *grads[TENSORS];
     int active = 0;
@@ -130,7 +132,7 @@ static void step_reference(reference *r, const network *net, double ratio)
                                (double)t->l2 * r->tensors[active].phi[i];
         active++;
     }
-    reference_step(r, grads, ratio);
+    reference_step(r, grads, loss, ratio);
     for (int k = 0; k < active; k++) free(grads[k]);
 }
 
@@ -155,8 +157,15 @@ static double compare(const network *net, const reference *r, int attended)
     return worst;
 }
 
-/* bound: of the error of θ and φ, of the largest move of their tensor. */
-static void check_features(unsigned features, const char *what, double bound)
+/* Losses that fall, rise, stand, jump and are missing. */
+static float loss_of(int step)
+{
+    static const float losses[STEPS] = {2.3f, 2.1f, NAN, 1.4f, 1.4f, -0.2f, INFINITY, 8};
+    return losses[step % STEPS];
+}
+
+/* bound: of the error of θ and φ, of the largest move of their tensor. horizon: steps in all. */
+static void check_run(unsigned features, uint64_t horizon, const char *what, double bound)
 {
     seed = 7;
     const hrnn_model model = random_model(features);
@@ -164,11 +173,14 @@ static void check_features(unsigned features, const char *what, double bound)
     double worst = 0;
     build(&net, &model);
     reference r = build_reference(&net, &model);
+    r.horizon = (double)horizon;
+    opt_set_horizon(net.opt, horizon);
+    assert_int_equal(opt_horizon(net.opt), hrnn_has_outlook(&model) ? horizon : 0);
     for (int s = 0; s < STEPS; s++) {
         const float ratio = s < 3 ? 0.25f : 1;
         draw_gradients(&net, s);
-        step_reference(&r, &net, ratio);
-        opt_step(net.opt, ratio, NULL);
+        step_reference(&r, &net, (double)loss_of(s), ratio);
+        opt_step(net.opt, loss_of(s), ratio, NULL);
         worst = fmax(worst, compare(&net, &r, 1));
         opt_show_true(net.opt);
         worst = fmax(worst, compare(&net, &r, 0));
@@ -184,6 +196,11 @@ static void check_features(unsigned features, const char *what, double bound)
     destroy(&net);
 }
 
+static void check_features(unsigned features, const char *what, double bound)
+{
+    check_run(features, STEPS, what, bound);
+}
+
 static const unsigned all = (1u << HRNN_FEATURES) - 1;
 
 static void test_features(void **state)
@@ -191,6 +208,11 @@ static void test_features(void **state)
     (void)state;
     check_features(all, "everything", 1e-4);
     check_features(HRNN_FULL, "hrnn-1", 1e-4);
+    check_features(HRNN_FULL | HRNN_2_FEATURES, "hrnn-2", 1e-4);
+    check_run(all, 0, "no horizon", 1e-4);
+    check_run(all, 20, "a longer horizon", 1e-4);
+    check_run(all, 3000000, "a horizon of millions", 1e-4);
+    check_run(all & ~(1u << HRNN_LOSSES), 0, "no horizon, no losses", 1e-4);
     check_features(0, "nothing", 1e-4);
     for (int f = 0; f < HRNN_FEATURES; f++)
         check_features(all & ~(1u << f), hrnn_feature_name((hrnn_feature)f), 1e-4);
@@ -201,8 +223,10 @@ static void test_compact(void **state)
 {
     (void)state;
     compact = 1;
-    check_features(all, "compact", 0.02);
-    check_features(all & ~(1u << HRNN_ATTENTION), "compact, attention", 0.02);
+    const unsigned second = HRNN_FULL | HRNN_2_FEATURES;
+    check_features(second, "compact", 0.02);
+    check_features(second & ~(1u << HRNN_ATTENTION), "compact, attention", 0.02);
+    check_run(all, 20, "compact, hrnn-3", 0.03);
     check_features(HRNN_FULL, "compact, hrnn-1", 0.02);
     check_features(0, "compact, nothing", 0.02);
     compact = 0;
@@ -215,7 +239,7 @@ static void run(network *net, const hrnn_model *model, int threads, int steps)
     build(net, model);
     for (int s = 0; s < steps; s++) {
         draw_gradients(net, s);
-        opt_step(net->opt, 1, NULL);
+        opt_step(net->opt, NAN, 1, NULL);
     }
 }
 
@@ -229,6 +253,57 @@ static void check_threads(void)
         assert_memory_equal(one.tensors[k].param, three.tensors[k].param, sizes[k] * sizeof(float));
     destroy(&one);
     destroy(&three);
+}
+
+/* A model of hrnn-3 that was not trained further steps as the one of hrnn-2 that it was made from,
+ * to the bit, but for 1 − t/T; and beyond the horizon it stands still. */
+static void test_outlook_starts_at_nothing(void **state)
+{
+    (void)state;
+    hrnn_model old = random_model(HRNN_FULL | HRNN_2_FEATURES), new = old;
+    new.features = all;
+    network nets[2];
+    for (int v = 0; v < 2; v++) {
+        seed = 5;
+        build(&nets[v], v ? &new : &old);
+        opt_set_horizon(nets[v].opt, 16);
+        assert_int_equal(opt_has_schedule(nets[v].opt), v);
+        for (int s = 0; s < 20; s++) {
+            const float left = s < 16 ? (16 - (float)s) / 16 : 0;
+            draw_gradients(&nets[v], s);
+            opt_step(nets[v].opt, 1.0f / (float)(1 + s), v ? 1 : left, NULL);
+        }
+    }
+    for (int k = 0; k < TENSORS; k++)
+        assert_memory_equal(nets[0].tensors[k].param, nets[1].tensors[k].param,
+                            sizes[k] * sizeof(float));
+    for (int v = 0; v < 2; v++) destroy(&nets[v]);
+}
+
+/* options.plain: rate_ratio alone multiplies the step. */
+static void test_plain(void **state)
+{
+    (void)state;
+    hrnn_model model = random_model(all);
+    for (int j = 0; j < HRNN_PROGRESS; j++) model.schedule_weight[j] *= 4;
+    network nets[2];
+    for (int v = 0; v < 2; v++) {
+        plain = v;
+        seed = 5;
+        build(&nets[v], &model);
+        assert_int_equal(opt_has_schedule(nets[v].opt), !v);
+        opt_set_horizon(nets[v].opt, 8);
+        const hrnn_state *s = nets[v].opt->state;
+        for (int t = 0; t < 8; t++) {
+            draw_gradients(&nets[v], t);
+            opt_step(nets[v].opt, 1, v ? s->outlook.schedule : 1, NULL);
+        }
+    }
+    plain = 0;
+    for (int k = 0; k < TENSORS; k++)
+        assert_memory_equal(nets[0].tensors[k].param, nets[1].tensors[k].param,
+                            sizes[k] * sizeof(float));
+    for (int v = 0; v < 2; v++) destroy(&nets[v]);
 }
 
 static void test_threads(void **state)
@@ -288,7 +363,7 @@ static void test_bad_gradients(void **state)
             for (int k = 0; k < TENSORS; k++)
                 for (size_t i = 0; i < sizes[k]; i++)
                     net.tensors[k].grad[i] = k == 0 ? 1 : bad[(i + (size_t)s) % 7];
-            opt_step(net.opt, 1, &report);
+            opt_step(net.opt, NAN, 1, &report);
         }
         assert_int_equal(report.first_bad_tensor, 1);
         size_t want = 0;
@@ -325,9 +400,14 @@ static void test_state_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_features),      cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_threads),       cmocka_unit_test(test_swap_is_idempotent),
-        cmocka_unit_test(test_bad_gradients), cmocka_unit_test(test_state_size),
+        cmocka_unit_test(test_features),
+        cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_outlook_starts_at_nothing),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_swap_is_idempotent),
+        cmocka_unit_test(test_bad_gradients),
+        cmocka_unit_test(test_state_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,7 +152,7 @@ static void test_against_reference(void **state)
         double error = 0, moved = 0;
         for (int t = 1; t <= 40; t++) {
             fill_gradients(&net, t);
-            opt_step(opt, schedule(t), NULL);
+            opt_step(opt, NAN, schedule(t), NULL);
             for (int k = 0; k < N; k++) {
                 const opt_tensor *x = &net.tensors[k];
                 double rate = (double)options.rate * schedule(t) * x->lr_scale;
@@ -198,7 +198,7 @@ static void test_sgd_is_the_hosts(void **state)
             host[i] += now / BATCH * updates[i];
             updates[i] *= momentum;
         }
-        opt_step(opt, schedule(t % 40), NULL);
+        opt_step(opt, NAN, schedule(t % 40), NULL);
         for (size_t i = 0; i < SIZE; i++)
             if (!(fabsf(host[i] - param[i]) <= 2e-5f))
                 fail_msg("step %d: host %g, here %g", t, host[i], param[i]);
@@ -265,7 +265,7 @@ static void test_algorithms_on_problems(void **state)
             optimizer *opt = opt_create(&options, &tensor, 1, NULL);
             double first = problems[p].loss(param, grad, SIZE), last = first;
             for (int t = 0; t < STEPS; t++) {
-                opt_step(opt, 1, NULL);
+                opt_step(opt, NAN, 1, NULL);
                 last = problems[p].loss(param, grad, SIZE);
             }
             print_message("%-8s %-10s %.4g -> %.4g\n", algorithms[a].rule, problems[p].name, first,
@@ -283,7 +283,7 @@ static void run(optimizer *opt, network *net, int from, int to)
 {
     for (int t = from; t <= to; t++) {
         fill_gradients(net, t);
-        opt_step(opt, schedule(t), NULL);
+        opt_step(opt, NAN, schedule(t), NULL);
     }
 }
 
@@ -366,10 +366,10 @@ static void test_non_finite(void **state)
                 clean.tensors[4].grad[2046] =
                     4 * clean.tensors[4].l2 * clean.tensors[4].param[2046];
             }
-            opt_step(opt, 1, &report);
+            opt_step(opt, NAN, 1, &report);
             assert_int_equal(report.non_finite, t == 3 ? 4 : 0);
             assert_int_equal(report.first_bad_tensor, t == 3 ? 4 : -1);
-            opt_step(other, 1, NULL);
+            opt_step(other, NAN, 1, NULL);
         }
         for (int k = 0; k < N; k++)
             for (size_t i = 0; i < sizes[k]; i++)
@@ -392,15 +392,15 @@ static void test_huge_gradient(void **state)
         opt_tensor tensor = {"w", &param, &grad, 1, 1, 0, 1};
         opt_options options = options_of(a);
         optimizer *opt = opt_create(&options, &tensor, 1, NULL);
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         if (!(fabsf(param) <= 20 * options.rate)) fail_msg("%s: jumps to %g", options.rule, param);
         for (int t = 0; t < 150000; t++) {
             grad = 1;
-            opt_step(opt, 1, NULL);
+            opt_step(opt, NAN, 1, NULL);
         }
         float before = param = 0;
         grad = 1;
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         if (!isfinite(param) || !(before - param > 0.1f * options.rate))
             fail_msg("%s: moves from %g to %g", options.rule, before, param);
         opt_free(opt);
@@ -507,7 +507,7 @@ static void test_nothing_to_train(void **state)
             opt_error error = {0};
             optimizer *opt = opt_create(&options, &frozen, n, &error);
             if (!opt) fail_msg("%s: %s", options.rule, error.message);
-            opt_step(opt, 1, NULL);
+            opt_step(opt, NAN, 1, NULL);
             assert_int_equal(opt_steps(opt), 1);
             opt_free(opt);
         }

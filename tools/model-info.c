@@ -18,7 +18,7 @@ static int print_model(const char *path)
         hrnn_model_free(model);
         return 1;
     }
-    const int params = hrnn_has_context(model) ? HRNN_META_PARAMS : HRNN_1_PARAMS;
+    const int params = (int)hrnn_param_total(model);
     const XXH128_hash_t hash = XXH3_128bits(meta_params(model), (size_t)params * sizeof(float));
     printf("%s\n", path);
     printf("  %-13s %d, digest %016llx%016llx\n", "parameters", params,

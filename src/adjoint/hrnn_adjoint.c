@@ -157,7 +157,7 @@ size_t hrnn_adjoint_bytes(const hrnn_adjoint *a) { return sizeof *a + a->arena_b
 void hrnn_adjoint_step(hrnn_adjoint *a, float rate_ratio)
 {
     a->state->record = &a->records[a->steps++];
-    opt_step(a->opt, rate_ratio, NULL);
+    opt_step(a->opt, NAN, rate_ratio, NULL);
     a->state->record = NULL;
 }
 

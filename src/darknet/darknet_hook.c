@@ -1,4 +1,5 @@
 /* The optimizer in Darknet's training: made when training starts, called at every update. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -56,6 +57,7 @@ static void describe(network *net, const char *weights, int clear)
         printf(", %zu bytes of state, %zu parameters\n", opt_state_bytes(hook->opt),
                count_parameters(&hook->table));
     }
+    hook_describe_schedule(net);
     printf("Seed: %llu\n", (unsigned long long)net->seed);
     if (!weights || !*weights) return;
     if (!settings->rule)
@@ -135,24 +137,42 @@ static void watch(network *net, const opt_step_report *report)
             hook->table.tensors[report->first_bad_tensor].name);
 }
 
+void hook_add_loss(network *net, float loss)
+{
+    if (!net->hook) return;
+    net->hook->losses[0] += loss;
+    net->hook->losses[1]++;
+}
+
+/* The mean since the last update; NAN: nobody has said. */
+static float take_loss(struct darknet_hook *hook)
+{
+    const float sum = hook->losses[0], n = hook->losses[1];
+    hook->losses[0] = hook->losses[1] = 0;
+    return n > 0 ? sum / n : NAN;
+}
+
 int hook_update(network *net)
 {
     struct darknet_hook *hook = net->hook;
     opt_step_report report;
-    if (hook) hook->has_statistics = 0;
-    if (!hook || !hook->settings.rule) return 0;
+    if (!hook) return 0;
+    hook->has_statistics = 0;
+    const float loss = take_loss(hook);
+    if (!hook->settings.rule) return 0;
     hook_use_device(net);
     hook_make_optimizer(net);
+    hook_tell_horizon(net);
     ++*net->t;
     for (int k = 0; k < hook->table.n; k++)
         if (hook->table.clear[k])
             hook_zero_array(net, hook->table.tensors[k].grad, hook->table.tensors[k].n);
-    const float ratio = hook_rate_ratio(net);
+    const float ratio = hook_step_ratio(net);
     /* A GPU computes on while the host goes on; times that are logged are those of what was
      * done. */
     if (hook->log.stream) hook_wait_device(net);
     const double start = clock_seconds();
-    opt_step(hook->opt, ratio, &report);
+    opt_step(hook->opt, loss, ratio, &report);
     if (hook->log.stream) hook_wait_device(net);
     hook->update_seconds += clock_seconds() - start;
     watch(net, &report);
@@ -174,6 +194,7 @@ void hook_free(network *net)
     free(hook->model.value);
     free(hook->rate.value);
     free(hook->state.value);
+    free(hook->schedule.value);
     free(hook->seed.value);
     free(hook->log_path.value);
     free(hook->cfg);

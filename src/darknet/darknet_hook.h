@@ -77,11 +77,14 @@ void hook_log_valid(network *net, int images, double loss, double accuracy, doub
 void hook_check_options(list *options, const char *cfg);
 
 /* [net], after the host has read it and before any layer is made: reads optimizer=,
- * optimizer_weights=, optimizer_rate=, optimizer_state=, seed= and optimizer_log= (copied: the
- * options are freed afterwards) into net->hook and net->seed, and starts the stream of the starting
- * weights. An unknown option is a warning, an error when it looks like one of ours; both with file
- * and line. */
+ * optimizer_weights=, optimizer_rate=, optimizer_state=, optimizer_schedule=, seed= and
+ * optimizer_log= (copied: the options are freed afterwards) into net->hook and net->seed, and
+ * starts the stream of the starting weights. An unknown option is a warning, an error when it looks
+ * like one of ours; both with file and line. */
 void hook_read_options(network *net, list *options, const char *cfg);
+
+/* The loss of a part of the batch that the next update is of. */
+void hook_add_loss(network *net, float loss);
 
 /* Does the update and returns 1, or returns 0 when the cfg has no optimizer= (nor adam=1 on a
  * CPU). */

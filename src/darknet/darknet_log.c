@@ -107,7 +107,7 @@ static double current_rate(network *net)
     hook_use_device(net);
     if (!net->hook->opt || !opt_get_mean_log_lr(net->hook->opt, &mean_log_lr))
         return get_current_rate(net);
-    return exp(mean_log_lr) * hook_rate_ratio(net);
+    return exp(mean_log_lr) * (double)(hook_step_ratio(net) * opt_schedule(net->hook->opt));
 }
 
 void hook_log(network *net, float loss, float average, double seconds)

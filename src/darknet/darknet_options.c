@@ -156,6 +156,7 @@ static const struct own {
     {"optimizer_weights", offsetof(struct darknet_hook, model)},
     {"optimizer_rate", offsetof(struct darknet_hook, rate)},
     {"optimizer_state", offsetof(struct darknet_hook, state)},
+    {"optimizer_schedule", offsetof(struct darknet_hook, schedule)},
     {"optimizer_log", offsetof(struct darknet_hook, log_path)},
     {"seed", offsetof(struct darknet_hook, seed)},
 };
@@ -277,6 +278,16 @@ static void read_state(struct darknet_hook *hook)
                  state->value);
 }
 
+static void read_schedule(struct darknet_hook *hook)
+{
+    const cfg_option *schedule = &hook->schedule;
+    if (!schedule->value) return;
+    hook->settings.plain = strcmp(schedule->value, "cfg") == 0;
+    if (!hook->settings.plain && strcmp(schedule->value, "model") != 0)
+        hook_die("%s:%d: optimizer_schedule=%.100s, expected model or cfg", hook->cfg,
+                 schedule->line, schedule->value);
+}
+
 /* What is said of an optimizer that is not there, or not this one. */
 static void refuse_orphans(const struct darknet_hook *hook, const char *rule)
 {
@@ -287,6 +298,7 @@ static void refuse_orphans(const struct darknet_hook *hook, const char *rule)
         {"optimizer_weights", &hook->model},
         {"optimizer_rate", &hook->rate},
         {"optimizer_state", &hook->state},
+        {"optimizer_schedule", &hook->schedule},
     };
     for (size_t i = 0; i < sizeof(orphans) / sizeof(orphans[0]); i++) {
         if (!orphans[i].option->value) continue;
@@ -330,6 +342,7 @@ static void read_optimizer(network *net, list *options)
     read_rate(hook);
     refuse_orphans(hook, rule);
     read_state(hook);
+    read_schedule(hook);
 }
 
 static void read_seed(network *net)

@@ -46,7 +46,7 @@ typedef struct {
 
 struct darknet_hook {
     char *cfg;
-    cfg_option optimizer, model, rate, state, seed, log_path;
+    cfg_option optimizer, model, rate, state, schedule, seed, log_path;
     opt_options settings; /* settings.rule NULL: the host's own update */
     optimizer *opt;       /* made by hook_start_training or the first update */
     tensor_table table;
@@ -62,6 +62,10 @@ struct darknet_hook {
     int training;               /* hook_start_training or hook_join_training was called */
     int biases_known;           /* those of [batchnorm], with the weights that were loaded last */
     int bad_updates;            /* consecutive updates with non-finite gradients */
+    float losses[2];            /* since the last update: their sum, and how many there were */
+    const network *first;       /* of those that train together; NULL: this one */
+    int together;               /* of the first: how many there are besides it */
+    int knows_horizon;          /* the optimizer has been told */
 };
 
 /* --- darknet_end.c --- */
@@ -79,6 +83,14 @@ size_t hook_batch_number(const network *net); /* updates so far, by the images s
 /* What the schedule (policy, burn_in) multiplies the starting rate by now; it does not depend on
  * learning_rate. */
 float hook_rate_ratio(network *net);
+/* What multiplies the optimizer's step beside its own schedule, if it has one: 1, or else the
+ * above. */
+float hook_step_ratio(network *net);
+/* Tells the optimizer, once a training, how many updates there will have been at max_batches. */
+void hook_tell_horizon(network *net);
+/* A line on the horizon and on what in the cfg does not count; nothing without an own schedule. */
+void hook_describe_schedule(network *net);
+
 /* --- darknet_options.c --- */
 
 /* Where hrnn's model is when the cfg does not say: $HRNN_WEIGHTS, or beside the executable. Ends

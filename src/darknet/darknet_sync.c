@@ -7,6 +7,8 @@ void hook_join_training(network *net, const network *first, const char *weights,
     hook_use_device(net);
     hook_begin_optimizer(net, weights, clear);
     net->seed = first->seed;
+    net->hook->first = first;
+    first->hook->together++;
 }
 
 /* Array i of every list becomes the mean of them all. */

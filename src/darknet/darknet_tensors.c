@@ -395,6 +395,7 @@ blob_list hook_list_beside_weights(network *net, const tensor_table *table)
         }
     }
     hook_add_rolling(&list, net);
+    hook_add_blob(&list, "losses", (twin){net->hook->losses, NULL}, sizeof net->hook->losses);
     for (int k = 0; k < table->n && *net->seen / (size_t)net->batch % (size_t)net->subdivisions;
          k++) {
         const opt_tensor *t = &table->tensors[k];

@@ -47,7 +47,7 @@ void hrnn_cuda_start(hrnn_state *state, float log_lr);
 /* hrnn_prepare there: what rounding leaves must be what it leaves after a step. */
 void hrnn_cuda_prepare(hrnn_state *state);
 /* Returns the counts of the step before. */
-device_counts hrnn_cuda_step(hrnn_state *state, float rate_ratio);
+device_counts hrnn_cuda_step(hrnn_state *state, float loss, float rate_ratio);
 void hrnn_cuda_swap(hrnn_state *state); /* θ for φ in param, or back */
 /* hrnn_cuda.c's, before a launch. */
 void hrnn_cuda_send(hrnn_state *state);
@@ -64,9 +64,9 @@ static inline void hrnn_cuda_edit(hrnn_state *state) { (void)state; }
 static inline void hrnn_cuda_start(hrnn_state *state, float log_lr) { (void)state, (void)log_lr; }
 static inline void hrnn_cuda_prepare(hrnn_state *state) { (void)state; }
 static inline void hrnn_cuda_swap(hrnn_state *state) { (void)state; }
-static inline device_counts hrnn_cuda_step(hrnn_state *state, float rate_ratio)
+static inline device_counts hrnn_cuda_step(hrnn_state *state, float loss, float rate_ratio)
 {
-    (void)state, (void)rate_ratio;
+    (void)state, (void)loss, (void)rate_ratio;
     return (device_counts){0, 0};
 }
 #endif

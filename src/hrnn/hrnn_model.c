@@ -9,6 +9,7 @@
 
 #define FIELD(field) offsetof(hrnn_model, field)
 #define NORMAL(fan) START_NORMAL, 0.5f / SQRT_##fan
+#define ZERO START_CONSTANT, 0
 /* Square roots of the fans, for constant initialisers. */
 #define SQRT_10 3.16227766f
 #define SQRT_20 4.47213595f
@@ -50,27 +51,23 @@ const hrnn_row hrnn_rows[HRNN_ROWS] = {
     {"readout.log_lr.bias", 1, {1, 1}, FIELD(log_lr_bias), START_CONSTANT, 0},
     {"log_lr.momentum_logit", 1, {1, 1}, FIELD(momentum_logit), START_CONSTANT, 3.2f},
     {"log_lr.step_offset", 1, {1, 1}, FIELD(step_offset), START_CONSTANT, -1},
-    {"param.from_context.weight", 2, {3, 30}, FIELD(param_from_context_weight), START_CONSTANT, 0},
-    {"tensor.from_context.weight",
-     2,
-     {3, 60},
-     FIELD(tensor_from_context_weight),
-     START_CONSTANT,
-     0},
-    {"readout.log_lr.from_context",
-     1,
-     {3, 1},
-     FIELD(log_lr_from_context_weight),
-     START_CONSTANT,
-     0},
+    {"param.from_context.weight", 2, {3, 30}, FIELD(param_from_context_weight), ZERO},
+    {"tensor.from_context.weight", 2, {3, 60}, FIELD(tensor_from_context_weight), ZERO},
+    {"readout.log_lr.from_context", 1, {3, 1}, FIELD(log_lr_from_context_weight), ZERO},
     {"log_lr.limit", 1, {1, 1}, FIELD(lr_limit), START_CONSTANT, 0.4f},
+    {"param.from_outlook.weight", 2, {15, 30}, FIELD(param_from_outlook_weight), ZERO},
+    {"tensor.from_outlook.weight", 2, {15, 60}, FIELD(tensor_from_outlook_weight), ZERO},
+    {"global.from_outlook.weight", 2, {15, 60}, FIELD(global_from_outlook_weight), ZERO},
+    {"readout.log_lr.from_outlook", 1, {15, 1}, FIELD(log_lr_from_outlook_weight), ZERO},
+    {"schedule.weight", 1, {8, 1}, FIELD(schedule_weight), ZERO},
 };
 
 static const char *const feature_names[HRNN_FEATURES] = {
     "attention",   "timescales", "products",      "log_mean_square",
     "relative_lr", "shortcut",   "input_scaling", "step_normalisation",
     "dynamic_lr",  "tensor_rnn", "global_rnn",    "rate_to_size",
-    "absolute_lr", "time",       "lr_limit",
+    "absolute_lr", "time",       "lr_limit",      "horizon",
+    "losses",      "schedule",
 };
 
 const char *hrnn_feature_name(hrnn_feature feature) { return feature_names[feature]; }
@@ -82,14 +79,20 @@ float *hrnn_row_data(hrnn_model *model, const hrnn_row *row)
     return (float *)((char *)model + row->offset);
 }
 
-int hrnn_row_total(const hrnn_model *model)
+static const int rows_of[] = {0, HRNN_1_ROWS, HRNN_2_ROWS, HRNN_ROWS};
+
+int hrnn_row_total(const hrnn_model *model) { return rows_of[hrnn_format(model)]; }
+
+size_t hrnn_param_total(const hrnn_model *model)
 {
-    return hrnn_has_context(model) ? HRNN_ROWS : HRNN_1_ROWS;
+    const hrnn_row *last = &hrnn_rows[hrnn_row_total(model) - 1];
+    return last->offset / sizeof(float) + hrnn_row_count(last);
 }
 
 int hrnn_feature_total(const hrnn_model *model)
 {
-    return hrnn_has_context(model) ? HRNN_FEATURES : HRNN_FEATURES_1;
+    static const int totals[] = {0, HRNN_FEATURES_1, HRNN_FEATURES_2, HRNN_FEATURES};
+    return totals[hrnn_format(model)];
 }
 
 const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length)
@@ -113,18 +116,24 @@ static opt_status read_without(const st_file *file, hrnn_model *model, opt_error
 {
     int length;
     const char *list = st_metadata(file, "without");
-    const char *format = hrnn_has_context(model) ? "hrnn-2" : "hrnn-1";
+    const int format = hrnn_format(model);
     const char *unknown = list ? hrnn_switch_off(model, list, &length) : NULL;
     if (!unknown) return OPT_OK;
     return opt_fail(error, OPT_BAD_FILE,
-                    "%s: metadata \"without\" names \"%.*s\", which is not a feature of %s",
+                    "%s: metadata \"without\" names \"%.*s\", which is not a feature of hrnn-%d",
                     st_path(file), length > 40 ? 40 : length, unknown, format);
 }
 
-static int format_is(const st_file *file, const char *name)
+/* Which format the metadata name, for a file that holds something else besides as its
+ * model_format; 0: none of ours. */
+static int format_of(const st_file *file)
 {
-    const char *format = st_metadata(file, "format");
-    return format && strcmp(format, name) == 0;
+    static const char *const names[] = {"hrnn-1", "hrnn-2", "hrnn-3"};
+    const char *format = st_metadata(file, "model_format");
+    if (!format) format = st_metadata(file, "format");
+    for (int f = 0; format && f < 3; f++)
+        if (strcmp(format, names[f]) == 0) return f + 1;
+    return 0;
 }
 
 static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_error *error)
@@ -144,7 +153,11 @@ static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_erro
     model->min_log_lr = (float)low;
     model->max_log_lr = (float)high;
     model->initial_lr = (float)initial;
-    model->features = format_is(file, "hrnn-2") ? HRNN_FULL | HRNN_2_FEATURES : HRNN_FULL;
+    /* Where neither says so it is of hrnn-1. */
+    const int format = format_of(file);
+    model->features = HRNN_FULL;
+    if (format >= 2) model->features |= HRNN_2_FEATURES;
+    if (format >= 3) model->features |= HRNN_3_FEATURES;
     if (attention == 0) model->features &= ~(1u << HRNN_ATTENTION);
     return read_without(file, model, error);
 }
@@ -176,7 +189,7 @@ hrnn_model *hrnn_model_read(const st_file *file, const char *prefix, opt_error *
         return NULL;
     }
     if (read_metadata(file, model, error)) goto fail;
-    const int rows = format_is(file, "hrnn-2") ? HRNN_ROWS : HRNN_1_ROWS;
+    const int rows = format_of(file) ? rows_of[format_of(file)] : HRNN_1_ROWS;
     for (int r = 0; r < rows; r++)
         if (read_row(file, prefix, &hrnn_rows[r], model, error)) goto fail;
     return model;
@@ -192,10 +205,10 @@ hrnn_model *hrnn_model_load(const char *path, opt_error *error)
     st_file *file = st_open(path, error);
     if (!file) return NULL;
     const char *format = st_metadata(file, "format");
-    if (!format_is(file, "hrnn-1") && !format_is(file, "hrnn-2"))
+    if (!format_of(file))
         opt_fail(error, OPT_BAD_FILE,
-                 "%s: metadata format is \"%.40s\", expected \"hrnn-1\" or \"hrnn-2\"", path,
-                 format ? format : "");
+                 "%s: metadata format is \"%.40s\", expected \"hrnn-1\", \"hrnn-2\" or \"hrnn-3\"",
+                 path, format ? format : "");
     else if (!st_number(file, "initial_lr", NAN, 1e-12, 1, &initial, error))
         model = hrnn_model_read(file, "", error);
     st_close(file);

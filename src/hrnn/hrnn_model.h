@@ -1,6 +1,8 @@
 /* The meta-parameters of the hierarchical RNN (Wichrowska et al., 2017): names, shapes, start
- * values, and which features a model was trained without. format=hrnn-1, and hrnn-2, which adds a
- * context of each tensor: how its learning rate stands to its size and to 1e-3, and the time. */
+ * values, and which features a model was trained without. format=hrnn-1; hrnn-2, which adds a
+ * context of each tensor: how its learning rate stands to its size and to 1e-3, and the time; and
+ * hrnn-3, which adds an outlook of the network: how much of the training is done and left, and
+ * where its loss goes. */
 #ifndef HRNN_MODEL_H
 #define HRNN_MODEL_H
 
@@ -19,6 +21,8 @@ enum {
     HRNN_TENSOR_FAN = HRNN_FAN + HRNN_H1, /* inputs and state of the tensor RNN */
     HRNN_GLOBAL_FAN = HRNN_H1 + HRNN_H2,  /* inputs and state of the global RNN */
     HRNN_CONTEXT = 3,                     /* numbers of a tensor's context: see hrnn_step.h */
+    HRNN_PROGRESS = 8,                    /* numbers of an outlook that are functions of t and T */
+    HRNN_OUTLOOK = HRNN_PROGRESS + 7,     /* all of them: see hrnn_outlook.h */
 };
 
 /* Features that a model may be trained without ("without" in its metadata); bit = 1 << value. */
@@ -39,6 +43,10 @@ typedef enum {
     HRNN_ABSOLUTE_LR,
     HRNN_TIME,
     HRNN_LR_LIMIT,
+    HRNN_FEATURES_2, /* what follows is of hrnn-3 */
+    HRNN_HORIZON = HRNN_FEATURES_2,
+    HRNN_LOSSES,
+    HRNN_SCHEDULE,
     HRNN_FEATURES
 } hrnn_feature;
 
@@ -69,6 +77,12 @@ typedef struct hrnn_model {
     float tensor_from_context_weight[HRNN_CONTEXT * 3 * HRNN_H1];
     float log_lr_from_context_weight[HRNN_CONTEXT];
     float lr_limit[1]; /* of the context's rate to size */
+    /* --- hrnn-3; 0 in the others --- */
+    float param_from_outlook_weight[HRNN_OUTLOOK * 3 * HRNN_H0];
+    float tensor_from_outlook_weight[HRNN_OUTLOOK * 3 * HRNN_H1];
+    float global_from_outlook_weight[HRNN_OUTLOOK * 3 * HRNN_H2];
+    float log_lr_from_outlook_weight[HRNN_OUTLOOK];
+    float schedule_weight[HRNN_PROGRESS];
     /* --- the metadata --- */
     float min_log_lr, max_log_lr; /* clip of the log learning rate */
     float initial_lr;             /* starting rate for a user; 0: the file names none */
@@ -79,7 +93,8 @@ typedef struct hrnn_model {
 enum {
     HRNN_FULL = (1 << HRNN_FEATURES_1) - 1, /* all of hrnn-1 */
     HRNN_FULL_NO_ATTENTION = HRNN_FULL & ~(1 << HRNN_ATTENTION),
-    HRNN_2_FEATURES = (1 << HRNN_FEATURES) - 1 - HRNN_FULL,
+    HRNN_2_FEATURES = (1 << HRNN_FEATURES_2) - 1 - HRNN_FULL,
+    HRNN_3_FEATURES = (1 << HRNN_FEATURES) - (1 << HRNN_FEATURES_2),
 };
 
 #ifdef __CUDACC__
@@ -93,13 +108,25 @@ HRNN_ANYWHERE int hrnn_has(const hrnn_model *model, hrnn_feature feature)
     return model->features >> feature & 1;
 }
 
-/* Whether it gives each tensor a context: format=hrnn-2. */
-HRNN_ANYWHERE int hrnn_has_context(const hrnn_model *model)
+/* Whether it gives the network an outlook: format=hrnn-3. */
+HRNN_ANYWHERE int hrnn_has_outlook(const hrnn_model *model)
 {
-    return (model->features & HRNN_2_FEATURES) != 0;
+    return (model->features & HRNN_3_FEATURES) != 0;
 }
 
-/* One row a meta-parameter tensor, in the order of algorithm.md; those of hrnn-2 are the last. */
+/* Whether it gives each tensor a context: format=hrnn-2 or hrnn-3. */
+HRNN_ANYWHERE int hrnn_has_context(const hrnn_model *model)
+{
+    return (model->features & (HRNN_2_FEATURES | HRNN_3_FEATURES)) != 0;
+}
+
+HRNN_ANYWHERE int hrnn_format(const hrnn_model *model) /* 1, 2 or 3 */
+{
+    return 1 + hrnn_has_context(model) + hrnn_has_outlook(model);
+}
+
+/* One row a meta-parameter tensor, in the order of algorithm.md: those of hrnn-1, of hrnn-2, of
+ * hrnn-3. */
 typedef struct {
     const char *name; /* "param.gates.weight" */
     int dims;
@@ -110,16 +137,20 @@ typedef struct {
 } hrnn_row;
 enum {
     HRNN_1_ROWS = 33,
-    HRNN_ROWS = 37,
+    HRNN_2_ROWS = 37,
+    HRNN_ROWS = 42,
     HRNN_1_PARAMS = 8363, /* floats in the rows of hrnn-1 */
-    HRNN_META_PARAMS = HRNN_1_PARAMS + HRNN_CONTEXT * (3 * HRNN_H0 + 3 * HRNN_H1 + 1) + 1,
+    HRNN_2_PARAMS = HRNN_1_PARAMS + HRNN_CONTEXT * (3 * HRNN_H0 + 3 * HRNN_H1 + 1) + 1,
+    HRNN_META_PARAMS = HRNN_2_PARAMS +
+                       HRNN_OUTLOOK * (3 * HRNN_H0 + 3 * HRNN_H1 + 3 * HRNN_H2 + 1) + HRNN_PROGRESS,
 };
 static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
                   offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
               "the rows lead hrnn_model, one after the other, without gaps");
 extern const hrnn_row hrnn_rows[HRNN_ROWS];
-size_t hrnn_row_count(const hrnn_row *row);  /* floats in the tensor */
-int hrnn_row_total(const hrnn_model *model); /* rows that its format has */
+size_t hrnn_row_count(const hrnn_row *row);       /* floats in the tensor */
+int hrnn_row_total(const hrnn_model *model);      /* rows that its format has */
+size_t hrnn_param_total(const hrnn_model *model); /* floats in these */
 float *hrnn_row_data(hrnn_model *model, const hrnn_row *row);
 
 /* "attention", "timescales", …: as they stand in the metadata's "without". */
@@ -129,12 +160,13 @@ int hrnn_feature_total(const hrnn_model *model); /* features that its format has
  * with its length, and nothing is cleared from there on. */
 const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length);
 
-/* Reads and checks the model whose tensors are "<prefix><name>" in file ("" or "model."). Every
+/* Reads and checks the model whose tensors are "<prefix><name>" in file ("" or "model."; metadata
+ * model_format, or else format, is hrnn-1, hrnn-2 or hrnn-3, and what else it is hrnn-1). Every
  * value must be finite. readout.attention.* may be absent from a model without attention. NULL and
  * *error (OPT_BAD_FILE) on failure. hrnn_model_free releases it. */
 hrnn_model *hrnn_model_read(const st_file *file, const char *prefix, opt_error *error);
-/* The same for a path, with prefix "" and metadata format=hrnn-1 or hrnn-2, initial_lr in [1e-12,
- * 1]. */
+/* The same for a path, with prefix "" and metadata format=hrnn-1, hrnn-2 or hrnn-3, initial_lr in
+ * [1e-12, 1]. */
 hrnn_model *hrnn_model_load(const char *path, opt_error *error);
 void hrnn_model_free(hrnn_model *model);
 /* Where the model is that nobody named: $HRNN_WEIGHTS, or beside the executable `program`. The

@@ -12,7 +12,9 @@ enum { PARALLEL_PARAMS = 4096 };
 void hrnn_prepare(hrnn_state *state)
 {
     const float time = context_time(state->steps);
-    for (int k = 0; k < state->n; k++) prepare_tensor(state, &state->tensors[k], time);
+    hrnn_renew_outlook(state);
+    for (int k = 0; k < state->n; k++)
+        prepare_tensor(state, &state->tensors[k], &state->outlook, time);
 }
 
 /* The last, incomplete tile of a tensor, one vector at a time through buffers. */
@@ -148,7 +150,7 @@ static void finish_tensor(const hrnn_state *state, hrnn_tensor *tensor)
             work.sums[s] += state->chunks[tensor->first_chunk + c].sums[s];
     finish_sums(state, tensor, &work);
     if (state->record) record_tensor(state, tensor, work.input);
-    step_tensor_rnn(state, tensor, &work);
+    step_tensor_rnn(state, tensor, &state->outlook, &work);
 }
 
 /* The global RNN's step, and η̄ for the next step. */
@@ -166,7 +168,7 @@ static void finish_network(hrnn_state *state)
         memcpy(state->record->global, state->global, sizeof state->global);
         memcpy(state->record->mean_z, work.mean, sizeof work.mean);
     }
-    step_global_rnn(state, log_lr, &work);
+    step_global_rnn(state, &state->outlook, log_lr, &work);
 }
 
 /* Σ x² in an order that does not depend on the machine's vectors. */
@@ -263,10 +265,11 @@ static void refresh_contexts(hrnn_state *state)
     hrnn_prepare(state);
 }
 
-static void prepare_after_step(const hrnn_state *state, hrnn_tensor *tensor, float time)
+static void prepare_after_step(const hrnn_state *state, hrnn_tensor *tensor,
+                               const hrnn_outlook *next, float time)
 {
     if (hrnn_has_context(&state->model)) measure_tensor(state, tensor);
-    prepare_tensor(state, tensor, time);
+    prepare_tensor(state, tensor, next, time);
 }
 
 static int in_parallel(void)
@@ -278,7 +281,8 @@ static int in_parallel(void)
 #endif
 }
 
-static void step_on_threads(hrnn_state *state, cell_constants k, float rate_ratio)
+static void step_on_threads(hrnn_state *state, cell_constants k, const hrnn_outlook *next,
+                            float rate)
 {
     const float time = context_time(state->steps);
 #pragma omp parallel
@@ -290,31 +294,33 @@ static void step_on_threads(hrnn_state *state, cell_constants k, float rate_rati
 #pragma omp single nowait
         finish_network(state);
 #pragma omp for schedule(static, 1)
-        for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
+        for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate);
 #pragma omp for schedule(static)
-        for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t], time);
+        for (int t = 0; t < state->n; t++)
+            prepare_after_step(state, &state->tensors[t], next, time);
     }
 }
 
 /* The same on this thread alone: a region of one thread costs as much as a step of a small
  * network. */
-static void step_here(hrnn_state *state, cell_constants k, float rate_ratio)
+static void step_here(hrnn_state *state, cell_constants k, const hrnn_outlook *next, float rate)
 {
     const float time = context_time(state->steps);
     for (int c = 0; c < state->n_chunks; c++) run_chunk(state, k, &state->chunks[c]);
     for (int t = 0; t < state->n; t++) finish_tensor(state, &state->tensors[t]);
     finish_network(state);
-    for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate_ratio);
-    for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t], time);
+    for (int c = 0; c < state->n_chunks; c++) apply_chunk(state, &state->chunks[c], rate);
+    for (int t = 0; t < state->n; t++) prepare_after_step(state, &state->tensors[t], next, time);
 }
 
-void hrnn_step(hrnn_state *state, float rate_ratio)
+void hrnn_step(hrnn_state *state, float loss, float rate_ratio)
 {
     const int first = state->steps == 0;
     if (state->n == 0) return;
     if (hrnn_has_context(&state->model) && (first || state->mean_is_stale)) refresh_contexts(state);
     if (state->mean_is_stale) refresh_mean(state);
-    state->steps++;
+    const float rate = hrnn_rate(state, rate_ratio);
+    const hrnn_outlook next = hrnn_next_outlook(state, loss);
     const cell_constants k = {
         .model = &state->model,
         .features = state->model.features & HRNN_FULL,
@@ -324,11 +330,12 @@ void hrnn_step(hrnn_state *state, float rate_ratio)
     };
     if (state->record) {
         state->record->first = first;
-        state->record->rate_ratio = rate_ratio;
+        state->record->rate_ratio = rate;
         state->record->mean_log_lr = state->mean_log_lr;
     }
     if (state->params > PARALLEL_PARAMS && !in_parallel())
-        step_on_threads(state, k, rate_ratio);
+        step_on_threads(state, k, &next, rate);
     else
-        step_here(state, k, rate_ratio);
+        step_here(state, k, &next, rate);
+    state->outlook = next;
 }

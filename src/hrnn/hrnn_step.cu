@@ -123,8 +123,8 @@ static __device__ void add_chunks(const hrnn_state *state, const hrnn_tensor *te
 }
 
 static __global__ void __launch_bounds__(THREADS)
-    finish_tensors(const hrnn_state *state, const opt_tensor *described, int n_described,
-                   device_counts *counts)
+    finish_tensors(const hrnn_state *state, const __grid_constant__ hrnn_outlook outlook,
+                   const opt_tensor *described, int n_described, device_counts *counts)
 {
     __shared__ tensor_work work;
     __shared__ double parts[GROUPS][WARP];
@@ -133,10 +133,10 @@ static __global__ void __launch_bounds__(THREADS)
     finish_sums(state, tensor, &work);
     VECTOR_ONE if (tensor->bad)
         count_bad(counts, tensor->bad, n_described - (int)(tensor->t - described));
-    step_tensor_rnn(state, tensor, &work);
+    step_tensor_rnn(state, tensor, &outlook, &work);
 }
 
-static __device__ void finish_network(hrnn_state *state)
+static __device__ void finish_network(hrnn_state *state, const hrnn_outlook *outlook)
 {
     __shared__ network_work work;
     __shared__ double parts[GROUPS][WARP], sums[WARP];
@@ -150,7 +150,7 @@ static __device__ void finish_network(hrnn_state *state)
     add_groups(parts, HRNN_H1 + 1, sums);
     EACH_ENTRY(j, HRNN_H1) work.mean[j] = (float)(sums[j] / (double)state->n);
     __syncthreads();
-    step_global_rnn(state, sums[HRNN_H1], &work);
+    step_global_rnn(state, outlook, sums[HRNN_H1], &work);
 }
 
 /* Numbers of state that stand alone: the lane-th of a block, rounded to the nearest. */
@@ -215,17 +215,19 @@ static __device__ void apply_chunk(const hrnn_state *state, hrnn_chunk *chunk, f
 
 /* The blocks of threads after the first have a chunk each; the first has the global RNN, which no
  * chunk waits for. */
-static __global__ void __launch_bounds__(THREADS) apply_chunks(hrnn_state *state, float rate_ratio)
+static __global__ void __launch_bounds__(THREADS)
+    apply_chunks(hrnn_state *state, const __grid_constant__ hrnn_outlook outlook, float rate)
 {
     if (blockIdx.x == 0)
-        finish_network(state);
+        finish_network(state, &outlook);
     else
-        apply_chunk(state, &state->chunks[blockIdx.x - 1], rate_ratio);
+        apply_chunk(state, &state->chunks[blockIdx.x - 1], rate);
 }
 
 /* What the coming step reads of a tensor. measured: its chunks have just taken Σθ². */
 static __global__ void __launch_bounds__(THREADS)
-    prepare_tensors(const hrnn_state *state, float time, int measured)
+    prepare_tensors(const hrnn_state *state, const __grid_constant__ hrnn_outlook outlook,
+                    float time, int measured)
 {
     hrnn_tensor *tensor = &state->tensors[blockIdx.x];
     if (measured && hrnn_has_context(&state->model)) {
@@ -234,7 +236,7 @@ static __global__ void __launch_bounds__(THREADS)
             squares += state->chunks[tensor->first_chunk + c].square;
         measure_size(tensor, add_threads(squares));
     }
-    prepare_tensor(state, tensor, time);
+    prepare_tensor(state, tensor, &outlook, time);
 }
 
 /* --- what did not come from a step: η̄ and sizes as they stand --- */
@@ -276,7 +278,9 @@ void hrnn_cuda_prepare(hrnn_state *state)
 {
     if (state->n == 0) return;
     hrnn_cuda_send(state);
-    LAUNCH(prepare_tensors, state->n, THREADS, state->cuda->state, context_time(state->steps), 0);
+    hrnn_renew_outlook(state);
+    LAUNCH(prepare_tensors, state->n, THREADS, state->cuda->state, state->outlook,
+           context_time(state->steps), 0);
     state->cuda->current = 0;
 }
 
@@ -284,7 +288,8 @@ static void refresh(hrnn_state *state)
 {
     LAUNCH(measure_chunks, state->n_chunks, THREADS, state->cuda->state);
     LAUNCH(measure_network, 1, THREADS, state->cuda->state);
-    LAUNCH(prepare_tensors, state->n, THREADS, state->cuda->state, context_time(state->steps), 1);
+    LAUNCH(prepare_tensors, state->n, THREADS, state->cuda->state, state->outlook,
+           context_time(state->steps), 1);
     state->mean_is_stale = 0;
 }
 
@@ -375,23 +380,25 @@ template <int COMPACT> static void launch_run(const hrnn_state *state, int first
 #undef LAUNCH_RUN
 }
 
-device_counts hrnn_cuda_step(hrnn_state *state, float rate_ratio)
+device_counts hrnn_cuda_step(hrnn_state *state, float loss, float rate_ratio)
 {
     struct hrnn_cuda *cuda = state->cuda;
     const int first = state->steps == 0;
     if (state->n == 0) return device_counts();
     hrnn_cuda_send(state);
     if (state->mean_is_stale || (first && hrnn_has_context(&state->model))) refresh(state);
-    state->steps++;
+    const float rate = hrnn_rate(state, rate_ratio);
+    const hrnn_outlook next = hrnn_next_outlook(state, loss);
     device_counts *counts = device_reporter_begin(cuda->reporter);
     if (state->format.compact)
         launch_run<1>(state, first);
     else
         launch_run<0>(state, first);
-    LAUNCH(finish_tensors, state->n, THREADS, cuda->state, cuda->described, cuda->n_described,
-           counts);
-    LAUNCH(apply_chunks, 1 + state->n_chunks, THREADS, cuda->state, rate_ratio);
-    LAUNCH(prepare_tensors, state->n, THREADS, cuda->state, context_time(state->steps), 1);
+    LAUNCH(finish_tensors, state->n, THREADS, cuda->state, state->outlook, cuda->described,
+           cuda->n_described, counts);
+    LAUNCH(apply_chunks, 1 + state->n_chunks, THREADS, cuda->state, state->outlook, rate);
+    LAUNCH(prepare_tensors, state->n, THREADS, cuda->state, next, context_time(state->steps), 1);
+    state->outlook = next;
     cuda->current = 0;
     return device_reporter_end(cuda->reporter);
 }

@@ -4,6 +4,7 @@
 #define HRNN_STEP_H
 
 #include "optimizer/optimizer.h"
+#include "hrnn/hrnn_outlook.h"
 #include "hrnn/hrnn_rows.h"
 
 /* Units of work: at most CHUNK_BLOCKS blocks of one tensor. Partial sums are kept a chunk and added
@@ -77,6 +78,10 @@ typedef struct {
     float global[HRNN_H2];  /* G */
     float mean_log_lr;      /* η̄ */
     uint64_t steps;         /* taken */
+    float horizon[2];       /* steps in all, whole millions (2^20) and the rest; 0: not known */
+    hrnn_losses losses;     /* of the steps taken; hrnn-3 only */
+    hrnn_outlook outlook;   /* before the coming step; not in the memory of a device */
+    int plain;              /* steps do not follow the model's schedule */
     int mean_is_stale;      /* log_lr was written from outside: take its mean anew */
     int at_true_params;     /* attention: param holds θ */
     hrnn_record *record;    /* filled by each step, of full blocks alone; NULL: none */
@@ -109,10 +114,47 @@ static inline float hrnn_log_lr_momentum(const hrnn_model *model)
     return 1 / (1 + expf(-model->momentum_logit[0]));
 }
 
-/* From z, G and context (or the start, or a checkpoint) to every tensor's bias. */
+/* From z, G, context and outlook (or the start, or a checkpoint) to every tensor's bias. */
 void hrnn_prepare(hrnn_state *state);
 
-/* rate_ratio multiplies the step. */
-void hrnn_step(hrnn_state *state, float rate_ratio);
+/* A float alone cannot hold all numbers of steps. */
+static inline uint64_t hrnn_horizon(const hrnn_state *state)
+{
+    return ((uint64_t)state->horizon[0] << 20) + (uint64_t)state->horizon[1];
+}
+
+static inline void hrnn_set_horizon(hrnn_state *state, uint64_t steps)
+{
+    state->horizon[0] = (float)(steps >> 20);
+    state->horizon[1] = (float)(steps & 0xfffff);
+}
+
+/* The outlook as it stands. */
+static inline void hrnn_renew_outlook(hrnn_state *state)
+{
+    hrnn_look_out(&state->outlook, &state->model, &state->losses, state->steps,
+                  hrnn_horizon(state));
+}
+
+/* What the coming step is multiplied by. */
+static inline float hrnn_rate(const hrnn_state *state, float rate_ratio)
+{
+    return state->plain ? rate_ratio : rate_ratio * state->outlook.schedule;
+}
+
+/* The outlook after the coming step, in which the batch had that loss; counts the step. */
+static inline hrnn_outlook hrnn_next_outlook(hrnn_state *state, float loss)
+{
+    hrnn_outlook next = state->outlook;
+    state->steps++;
+    if (!hrnn_has_outlook(&state->model)) return next;
+    hrnn_note_loss(&state->losses, hrnn_horizon(state), loss);
+    hrnn_look_out(&next, &state->model, &state->losses, state->steps, hrnn_horizon(state));
+    return next;
+}
+
+/* loss: of the batch that the gradients are of; NAN: not known. rate_ratio multiplies the step, as
+ * does the model's schedule. */
+void hrnn_step(hrnn_state *state, float loss, float rate_ratio);
 
 #endif

@@ -40,7 +40,8 @@ VECTOR_FN void finish_sums(const hrnn_state *state, hrnn_tensor *tensor, tensor_
 }
 
 /* The tensor RNN's step, from work->input. */
-VECTOR_FN void step_tensor_rnn(const hrnn_state *state, hrnn_tensor *tensor, tensor_work *work)
+VECTOR_FN void step_tensor_rnn(const hrnn_state *state, hrnn_tensor *tensor,
+                               const hrnn_outlook *outlook, tensor_work *work)
 {
     const hrnn_model *m = &state->model;
     vector_set(work->bias, 0, GRU_BIASES);
@@ -52,16 +53,19 @@ VECTOR_FN void step_tensor_rnn(const hrnn_state *state, hrnn_tensor *tensor, ten
     if (hrnn_has_context(m))
         vector_product(work->bias, tensor->context.inputs, m->tensor_from_context_weight,
                        HRNN_CONTEXT, GRU_BIASES);
+    if (hrnn_has_outlook(m)) vector_add(work->bias, outlook->tensor_bias, GRU_BIASES);
     VECTOR_SYNC();
     const gru cell = tensor_gru(m);
     vector_gru(&cell, work->input, work->bias, tensor->z, &work->act, tensor->z);
 }
 
 /* The global RNN's step, from work->mean, and η̄ for the next step, from Σ η. */
-VECTOR_FN void step_global_rnn(hrnn_state *state, double log_lr_sum, network_work *work)
+VECTOR_FN void step_global_rnn(hrnn_state *state, const hrnn_outlook *outlook, double log_lr_sum,
+                               network_work *work)
 {
     const gru cell = global_gru(&state->model);
-    vector_gru(&cell, work->mean, NULL, state->global, &work->act, state->global);
+    const float *bias = hrnn_has_outlook(&state->model) ? outlook->global_bias : NULL;
+    vector_gru(&cell, work->mean, bias, state->global, &work->act, state->global);
     VECTOR_ONE state->mean_log_lr = (float)(log_lr_sum / (double)state->params);
 }
 
@@ -102,8 +106,9 @@ VECTOR_FN void prepare_context(const hrnn_state *state, hrnn_tensor *tensor, flo
     VECTOR_ONE tensor->max_log_lr = fmaxf(fminf(limit, m->max_log_lr), m->min_log_lr);
 }
 
-/* The bias of the parameter RNN: its own, and what tensor, network and context inject. */
-VECTOR_FN void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor, float time)
+/* The bias of the parameter RNN: its own, and what tensor, network, context and outlook inject. */
+VECTOR_FN void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor,
+                              const hrnn_outlook *outlook, float time)
 {
     const hrnn_model *m = &state->model;
     VECTOR_ONE
@@ -124,6 +129,9 @@ VECTOR_FN void prepare_tensor(const hrnn_state *state, hrnn_tensor *tensor, floa
                        3 * HRNN_H0);
     }
     if (hrnn_has_context(m)) prepare_context(state, tensor, time);
+    if (!hrnn_has_outlook(m)) return;
+    VECTOR_ONE tensor->log_lr_bias += outlook->log_lr_bias;
+    vector_add(tensor->bias, outlook->param_bias, 3 * HRNN_H0);
 }
 
 #endif

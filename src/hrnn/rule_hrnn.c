@@ -20,6 +20,12 @@
 static const rule_field fields_1[] = {FIELDS, {0}};
 /* Mean η and log size, as hrnn_context has them. */
 static const rule_field fields_2[] = {FIELDS, {"context", PER_TENSOR, 2}, {0}};
+/* hrnn_losses, and the horizon as hrnn_state has it. */
+static const rule_field fields_3[] = {FIELDS,
+                                      {"context", PER_TENSOR, 2},
+                                      {"losses", PER_NETWORK, sizeof(hrnn_losses) / sizeof(float)},
+                                      {"horizon", PER_NETWORK, 2},
+                                      {0}};
 
 /* The row of a block where a PER_PARAM field starts; -1: it is not in the blocks. */
 static int row_of_field(const rule_field *field)
@@ -38,14 +44,13 @@ static int row_of_field(const rule_field *field)
 
 static void identify(hrnn_state *state)
 {
+    /* Of the tensors that its format has and of what follows them in memory: as when there was no
+     * later format. */
     hrnn_model model = state->model;
-    size_t bytes = sizeof model;
-    if (!hrnn_has_context(&model)) { /* as when there was no other */
-        const size_t end = HRNN_1_PARAMS * sizeof(float), rest = HRNN_META_PARAMS * sizeof(float);
-        memmove((char *)&model + end, (char *)&model + rest, bytes - rest);
-        bytes -= rest - end;
-    }
-    XXH128_hash_t hash = XXH3_128bits(&model, bytes);
+    const size_t end = hrnn_param_total(&model) * sizeof(float);
+    const size_t rest = HRNN_META_PARAMS * sizeof(float);
+    memmove((char *)&model + end, (char *)&model + rest, sizeof model - rest);
+    XXH128_hash_t hash = XXH3_128bits(&model, sizeof model - rest + end);
     snprintf(state->identity, sizeof state->identity, "%016llx%016llx",
              (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 }
@@ -194,8 +199,10 @@ static opt_status init(optimizer *opt, opt_error *error)
     if ((status = allocate(opt, state, error))) return status;
     lay_out(opt, state);
     if (opt->cuda && (status = hrnn_cuda_new(state, opt->tensors, opt->n, error))) return status;
+    static const rule_field *const fields[] = {NULL, fields_1, fields_2, fields_3};
+    state->plain = opt->options.plain;
     start(state, logf(rate));
-    opt->fields = hrnn_has_context(&state->model) ? fields_2 : fields_1;
+    opt->fields = fields[hrnn_format(&state->model)];
     if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields++;
     return OPT_OK;
 }
@@ -213,14 +220,14 @@ static void free_state(optimizer *opt)
     opt->state = NULL;
 }
 
-static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
+static void step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report)
 {
     hrnn_state *state = opt->state;
     if (state->cuda) {
-        *report = opt_report_counts(hrnn_cuda_step(state, rate_ratio), opt->n);
+        *report = opt_report_counts(hrnn_cuda_step(state, loss, rate_ratio), opt->n);
         return;
     }
-    hrnn_step(state, rate_ratio);
+    hrnn_step(state, loss, rate_ratio);
     for (int k = 0; k < opt->n; k++) {
         if (state->of_tensor[k] < 0) continue;
         const size_t bad = state->tensors[state->of_tensor[k]].bad;
@@ -243,6 +250,8 @@ static float *small_field(const hrnn_state *state, const rule_field *field, int 
         return strcmp(field->name, "context") == 0 ? (float *)&tensor->context : tensor->z;
     }
     if (field->scope != PER_NETWORK) return NULL;
+    if (strcmp(field->name, "losses") == 0) return (float *)&state->losses;
+    if (strcmp(field->name, "horizon") == 0) return (float *)state->horizon;
     return strcmp(field->name, "global_state") == 0 ? (float *)state->global
                                                     : (float *)&state->mean_log_lr;
 }
@@ -440,6 +449,28 @@ static void loaded(optimizer *opt)
     prepare(state);
 }
 
+static int has_schedule(const optimizer *opt)
+{
+    const hrnn_state *state = opt->state;
+    return hrnn_has_outlook(&state->model) && !state->plain;
+}
+
+static float schedule(const optimizer *opt)
+{
+    return ((const hrnn_state *)opt->state)->outlook.schedule;
+}
+
+static uint64_t horizon(const optimizer *opt) { return hrnn_horizon(opt->state); }
+
+static void set_horizon(optimizer *opt, uint64_t steps)
+{
+    hrnn_state *state = opt->state;
+    if (!hrnn_has_outlook(&state->model)) return;
+    hrnn_cuda_edit(state);
+    hrnn_set_horizon(state, steps);
+    prepare(state);
+}
+
 static const char *identity(const optimizer *opt)
 {
     return ((const hrnn_state *)opt->state)->identity;
@@ -458,5 +489,9 @@ const rule rule_hrnn = {
     .loaded = loaded,
     .true_params = true_params,
     .attended_params = attended_params,
+    .has_schedule = has_schedule,
+    .schedule = schedule,
+    .horizon = horizon,
+    .set_horizon = set_horizon,
     .identity = identity,
 };

@@ -24,6 +24,7 @@ struct episode {
     optimizer *opt;
     float *x, *gradient; /* [problem->n]; the gradient at x of batch `done` */
     uint64_t steps, first_counted, counted;
+    double loss; /* of the batch that the gradient is of */
     progress at;
 };
 
@@ -31,7 +32,8 @@ static hrnn_state *state_of(const episode *e) { return e->opt->state; }
 
 /* --- start --- */
 
-static opt_status make_optimizer(episode *e, const hrnn_model *model, opt_error *error)
+static opt_status make_optimizer(episode *e, const hrnn_model *model, uint64_t seed,
+                                 opt_error *error)
 {
     const problem *p = e->problem;
     opt_options options = opt_default_options("hrnn");
@@ -40,7 +42,10 @@ static opt_status make_optimizer(episode *e, const hrnn_model *model, opt_error 
     if (!tensors) return OPT_NO_MEMORY;
     e->opt = opt_create_with_model(&options, model, tensors, p->n_tensors, error);
     free(tensors);
-    return e->opt ? OPT_OK : OPT_NO_MEMORY;
+    if (!e->opt) return OPT_NO_MEMORY;
+    random_stream stream = meta_stream(seed, META_BLIND, 0, 0);
+    if (draw_uniform(&stream, 0, 1) >= e->options.blind) opt_set_horizon(e->opt, e->steps);
+    return OPT_OK;
 }
 
 /* A product of two factors, each log-uniform between the roots of the bounds. */
@@ -97,10 +102,10 @@ episode *episode_create(const problem_spec *spec, const image_data *images, uint
     const size_t n = e->problem->n;
     if (!(e->x = problem_floats(n, error)) || !(e->gradient = problem_floats(n, error))) goto fail;
     problem_start(e->problem, e->x);
-    if (make_optimizer(e, model, error) || draw_learning_rates(e, seed, error)) goto fail;
+    if (make_optimizer(e, model, seed, error) || draw_learning_rates(e, seed, error)) goto fail;
     e->at.start_loss = problem_loss(e->problem, e->x);
     e->at.dead = !isfinite(e->at.start_loss);
-    problem_gradient(e->problem, e->x, 0, e->gradient);
+    e->loss = problem_gradient(e->problem, e->x, 0, e->gradient);
     return e;
 fail:
     episode_free(e);
@@ -143,14 +148,14 @@ static double loss_on_all_data(episode *e)
 static double take_step(episode *e, int counted)
 {
     double loss = 0;
-    opt_step(e->opt, 1, NULL);
+    opt_step(e->opt, (float)e->loss, 1, NULL);
     e->at.done++;
     if (counted && e->options.loss == LOSS_FULL) loss = loss_on_all_data(e);
     const int last = e->at.done == e->steps;
     if (last && e->options.loss == LOSS_FULL) return loss;
-    const double batch = problem_gradient(e->problem, e->x, e->at.done, last ? NULL : e->gradient);
-    if (!isfinite(batch)) e->at.dead = 1;
-    return e->options.loss == LOSS_FULL ? loss : batch;
+    e->loss = problem_gradient(e->problem, e->x, e->at.done, last ? NULL : e->gradient);
+    if (!isfinite(e->loss)) e->at.dead = 1;
+    return e->options.loss == LOSS_FULL ? loss : e->loss;
 }
 
 void episode_run(episode *e, uint64_t n, episode_result *result)
@@ -197,13 +202,13 @@ void episode_end_unroll(episode *e) { e->at.done = e->opt->steps; }
 
 const float *episode_params(const episode *e) { return e->x; }
 
-/* --- bytes: progress, x, z and context of each tensor, the arena --- */
+/* --- bytes: progress, x, z and context of each tensor, losses, the arena --- */
 
 size_t episode_packed_size(const episode *e)
 {
     return sizeof(progress) + e->problem->n * sizeof(float) +
            (size_t)e->problem->n_tensors * (HRNN_H1 * sizeof(float) + sizeof(hrnn_context)) +
-           state_of(e)->arena_bytes;
+           sizeof(hrnn_losses) + state_of(e)->arena_bytes;
 }
 
 static char *put(char *to, const void *from, size_t bytes)
@@ -230,6 +235,7 @@ void episode_pack(const episode *e, void *bytes)
         to = put(to, state->tensors[k].z, sizeof state->tensors[k].z);
         to = put(to, &state->tensors[k].context, sizeof state->tensors[k].context);
     }
+    to = put(to, &state->losses, sizeof state->losses);
     put(to, state->arena, state->arena_bytes);
 }
 
@@ -248,12 +254,13 @@ opt_status episode_unpack(episode *e, const void *bytes, size_t size, opt_error 
         from = take(state->tensors[k].z, from, sizeof state->tensors[k].z);
         from = take(&state->tensors[k].context, from, sizeof state->tensors[k].context);
     }
+    from = take(&state->losses, from, sizeof state->losses);
     take(state->arena, from, state->arena_bytes);
     memcpy(state->global, e->at.global, sizeof state->global);
     state->mean_log_lr = e->at.mean_log_lr;
     state->mean_is_stale = 0;
     e->opt->steps = state->steps = e->at.done;
     hrnn_prepare(state);
-    problem_gradient(e->problem, e->x, e->at.done, e->gradient);
+    e->loss = problem_gradient(e->problem, e->x, e->at.done, e->gradient);
     return OPT_OK;
 }

@@ -18,6 +18,7 @@ typedef struct {
     double clip;              /* > 0 */
     double eps, relative_eps; /* e = eps + relative_eps·f_0, not 0 */
     double tail;              /* (0, 1]: only the last part of the steps counts */
+    double blind;             /* [0, 1]: how likely it is that the optimizer has no horizon */
     double rates[2]; /* starting learning rates: log-uniform within, half of the log drawn for each
                         tensor and half for each parameter */
 } episode_options;

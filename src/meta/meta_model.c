@@ -30,6 +30,7 @@ static const struct {
     {HRNN_GLOBAL_RNN, "tensor.from_global."},
     {HRNN_GLOBAL_RNN, "global."},
     {HRNN_LR_LIMIT, "log_lr.limit"},
+    {HRNN_SCHEDULE, "schedule."},
 };
 
 static int row_is_used(const hrnn_row *row, unsigned features)
@@ -43,23 +44,24 @@ static int row_is_used(const hrnn_row *row, unsigned features)
     return (features & readers) || strncmp(row->name, "tensor.", 7) != 0;
 }
 
-/* Entry i of a row of the context is of one of its inputs. */
-static int context_is_used(const hrnn_row *row, size_t i, unsigned features)
+/* Entry i of a row is of an input that a model with these features has. */
+static int input_is_used(const hrnn_row *row, size_t i, unsigned features)
 {
-    static const hrnn_feature inputs[HRNN_CONTEXT] = {HRNN_RATE_TO_SIZE, HRNN_ABSOLUTE_LR,
-                                                      HRNN_TIME};
-    return features >> inputs[i * HRNN_CONTEXT / hrnn_row_count(row)] & 1;
+    static const hrnn_feature context[HRNN_CONTEXT] = {HRNN_RATE_TO_SIZE, HRNN_ABSOLUTE_LR,
+                                                       HRNN_TIME};
+    const size_t n = hrnn_row_count(row);
+    if (strstr(row->name, "from_context")) return features >> context[i * HRNN_CONTEXT / n] & 1;
+    if (!strstr(row->name, "from_outlook")) return 1;
+    return features >> (i * HRNN_OUTLOOK / n < HRNN_PROGRESS ? HRNN_HORIZON : HRNN_LOSSES) & 1;
 }
 
 void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS])
 {
     for (int r = 0; r < HRNN_ROWS; r++) {
         const hrnn_row *row = &hrnn_rows[r];
-        const int is_context = strstr(row->name, "from_context") != NULL;
         unsigned char *of_row = used + row->offset / sizeof(float);
         for (size_t i = 0; i < hrnn_row_count(row); i++)
-            of_row[i] =
-                row_is_used(row, features) && (!is_context || context_is_used(row, i, features));
+            of_row[i] = row_is_used(row, features) && input_is_used(row, i, features);
     }
 }
 
@@ -92,10 +94,14 @@ void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
                   readout_scale);
 }
 
-void meta_add_context(hrnn_model *model)
+void meta_set_format(hrnn_model *model, int format)
 {
-    model->features |= HRNN_2_FEATURES;
-    for (int r = HRNN_1_ROWS; r < HRNN_ROWS; r++)
+    static const unsigned features[] = {0, HRNN_FULL, HRNN_FULL | HRNN_2_FEATURES,
+                                        HRNN_FULL | HRNN_2_FEATURES | HRNN_3_FEATURES};
+    const unsigned known = (1u << hrnn_feature_total(model)) - 1;
+    const int rows = hrnn_row_total(model);
+    model->features = (model->features & features[format]) | (features[format] & ~known);
+    for (int r = rows; r < hrnn_row_total(model); r++)
         start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), NULL, 0);
 }
 
@@ -139,7 +145,8 @@ static void write_metadata(st_writer *w, const hrnn_model *model)
                    {"max_log_lr", (double)model->max_log_lr},
                    {"initial_lr", (double)model->initial_lr},
                    {"attention", hrnn_has(model, HRNN_ATTENTION)}};
-    st_writer_metadata(w, "format", hrnn_has_context(model) ? "hrnn-2" : "hrnn-1");
+    static const char *const formats[] = {"", "hrnn-1", "hrnn-2", "hrnn-3"};
+    st_writer_metadata(w, "format", formats[hrnn_format(model)]);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         snprintf(number, sizeof number, "%.6g", numbers[i].value);
         if (strtof(number, NULL) != (float)numbers[i].value)

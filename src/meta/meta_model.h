@@ -22,8 +22,10 @@ void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS]);
  * readout_scale/√10 (hrnn/algorithm.md: 0.5). */
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
 
-/* Turns hrnn-1 into hrnn-2 that steps as it does, but for the limit of the learning rate. */
-void meta_add_context(hrnn_model *model);
+/* Turns a model into one of format hrnn-1, 2 or 3. Of a later format, it steps as it did, but for
+ * the limit of the learning rate (hrnn-2) and steps that shrink as 1 − t/T (hrnn-3); of an earlier
+ * one, it is without the later features. */
+void meta_set_format(hrnn_model *model, int format);
 
 /* Clears the features in a comma-separated list ("none": no feature); an unknown one is
  * OPT_BAD_OPTION. */

@@ -14,6 +14,7 @@ typedef enum {
     META_UNROLL,        /* length of an unroll; pair, outer step */
     META_LEARNING_RATE, /* starting learning rates of an episode; tensor, 0 */
     META_EVALUATION,    /* an instance that a model is judged on; digest of its row's name, seed */
+    META_BLIND,         /* whether an episode has no horizon; 0, 0 */
 } meta_purpose;
 
 static inline random_stream meta_stream(uint64_t seed, meta_purpose purpose, uint64_t a, uint64_t b)

@@ -19,7 +19,9 @@ uint64_t metatrain_steps(const metatrain *m) { return m->step; }
 void metatrain_take_start(metatrain_options *options, const hrnn_model *start)
 {
     if (!metatrain_was_given(options, "format"))
-        options->format = start ? hrnn_has_context(start) : options->estimator != METATRAIN_BPTT;
+        options->format = start                                  ? hrnn_format(start) - 1
+                          : options->estimator == METATRAIN_BPTT ? METATRAIN_HRNN_1
+                                                                 : METATRAIN_HRNN_3;
     if (!start) return;
     if (!metatrain_was_given(options, "without")) meta_print_without(start, options->without);
     if (!metatrain_was_given(options, "min-log-lr"))
@@ -41,8 +43,7 @@ static opt_status make_model(metatrain *m, const hrnn_model *start, opt_error *e
     } else {
         meta_random_model(&m->model, (uint64_t)o->seed, o->readout_scale);
     }
-    if (o->format == METATRAIN_HRNN_2 && !hrnn_has_context(&m->model)) meta_add_context(&m->model);
-    if (o->format == METATRAIN_HRNN_1) m->model.features &= HRNN_FULL;
+    meta_set_format(&m->model, 1 + o->format);
     m->model.min_log_lr = (float)o->min_log_lr;
     m->model.max_log_lr = (float)o->max_log_lr;
     m->model.initial_lr = (float)o->initial_lr;

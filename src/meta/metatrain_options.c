@@ -9,7 +9,7 @@
 static const char *const losses[] = {"batch", "full", NULL};
 static const char *const estimators[] = {"es", "pes", "nres", "bptt", NULL};
 static const char *const optimizers[] = {"adam", "rmsprop", NULL};
-static const char *const formats[] = {"hrnn-1", "hrnn-2", NULL};
+static const char *const formats[] = {"hrnn-1", "hrnn-2", "hrnn-3", NULL};
 static const char *const schedules[] = {"constant", "cosine", NULL};
 
 #define AT(field) offsetof(metatrain_options, field)
@@ -44,6 +44,8 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
      "Added to eps: E times the first loss"},
     {"tail", "PART", NUMBER(tail), "1", 1e-6, 1, NULL, 0,
      "Only this last part of an episode's steps counts"},
+    {"blind", "PART", NUMBER(blind), "0.05", 0, 1, NULL, 0,
+     "hrnn-3: this part of the episodes is run without a horizon"},
     {"learning-rates", "LO:HI", RANGE(rates), "1e-6:1e-2", 1e-12, 1e6, NULL, 0,
      "Starting learning rates, log-uniform"},
     {"estimator", "es|pes|nres|bptt", CHOICE(estimator), "es", 0, 0, estimators, 0,
@@ -80,16 +82,16 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"clip-entry", "C", NUMBER(clip_entry), "-1", -1, 1e30, NULL, 0,
      "Clip of each entry of the gradient (0: none; -1: adam none, rmsprop 1e4)"},
     {"clip-norm", "C", NUMBER(clip_norm), "0", 0, 1e30, NULL, 0, "Clip of its norm (0: none)"},
-    {"format", "hrnn-1|hrnn-2", CHOICE(format), "hrnn-2", 0, 0, formats, 0,
-     "Of the model; hrnn-2 has a context of each tensor and a limit of its learning rate "
-     "(unless given: that of -start; bptt: hrnn-1)"},
+    {"format", "hrnn-1|hrnn-2|hrnn-3", CHOICE(format), "hrnn-3", 0, 0, formats, 0,
+     "Of the model; hrnn-2 adds a context of each tensor and a limit of its learning rate, hrnn-3 "
+     "the horizon, the losses and a schedule (unless given: that of -start; bptt: hrnn-1)"},
     {"without", "LIST", TEXT(without), "attention", 0, SIZE(without), NULL, 0,
      "Features of the model that are switched off; \"none\": all are on"},
     {"min-log-lr", "L", NUMBER(min_log_lr), "-33", -88, 88, NULL, 0,
      "Clip of the log learning rate"},
     {"max-log-lr", "L", NUMBER(max_log_lr), "4", -88, 88, NULL, 0, "Clip of the log learning rate"},
     {"lr-limit", "L", NUMBER(lr_limit), "-1", -1, 33, NULL, 0,
-     "hrnn-2: log_lr.limit is held at L (-1: it is trained like the others)"},
+     "From hrnn-2 on: log_lr.limit is held at L (-1: it is trained like the others)"},
     {"initial-lr", "R", NUMBER(initial_lr), "1e-4", 1e-12, 1, NULL, 0,
      "The starting rate that the model names to users"},
     {"readout-scale", "S", NUMBER(readout_scale), "0.1", 0, 100, NULL, 0,
@@ -229,10 +231,10 @@ opt_status metatrain_check(const metatrain_options *options, opt_error *error)
         return opt_fail(error, OPT_BAD_OPTION, "-schedule cosine needs -outer-steps, its length");
     if (options->estimator == METATRAIN_BPTT && options->format != METATRAIN_HRNN_1)
         return opt_fail(error, OPT_BAD_OPTION,
-                        "-estimator bptt needs -format hrnn-1: hrnn-2 has no adjoint");
-    if (options->lr_limit >= 0 && options->format != METATRAIN_HRNN_2)
+                        "-estimator bptt needs -format hrnn-1: later formats have no adjoint");
+    if (options->lr_limit >= 0 && options->format == METATRAIN_HRNN_1)
         return opt_fail(error, OPT_BAD_OPTION,
-                        "-lr-limit needs -format hrnn-2: hrnn-1 has no limit");
+                        "-lr-limit needs -format hrnn-2 or hrnn-3: hrnn-1 has no limit");
     if (options->min_log_lr >= options->max_log_lr)
         return opt_fail(error, OPT_BAD_OPTION,
                         "-min-log-lr is %g, expected less than -max-log-lr, %g",
@@ -329,6 +331,7 @@ population_options metatrain_population_options(const metatrain_options *o)
                     .eps = o->eps,
                     .relative_eps = o->relative_eps,
                     .tail = o->tail,
+                    .blind = o->blind,
                     .rates = {o->rates[0], o->rates[1]}},
     };
 }

@@ -7,7 +7,7 @@
 #include "meta/population.h"
 
 enum { METATRAIN_BPTT = 3 };
-enum { METATRAIN_HRNN_1, METATRAIN_HRNN_2 };
+enum { METATRAIN_HRNN_1, METATRAIN_HRNN_2, METATRAIN_HRNN_3 };
 
 typedef struct {
     /* --- problems and episodes --- */
@@ -15,7 +15,7 @@ typedef struct {
     char cfg[400], data[400]; /* lists of as many, separated by commas; or empty */
     double episode[2];        /* steps, log-uniform */
     int loss;                 /* LOSS_BATCH, LOSS_FULL */
-    double every, clip, eps, relative_eps, tail, rates[2];
+    double every, clip, eps, relative_eps, tail, blind, rates[2];
     /* --- estimator --- */
     int estimator; /* es_kind, or METATRAIN_BPTT */
     double second_derivatives, unrolls, unroll_tail;
@@ -26,7 +26,7 @@ typedef struct {
     int schedule; /* 0 constant, 1 cosine */
     double final, clip_entry, clip_norm;
     /* --- model --- */
-    int format; /* METATRAIN_HRNN_1, METATRAIN_HRNN_2 */
+    int format; /* METATRAIN_HRNN_1, ... */
     char without[200];
     double min_log_lr, max_log_lr, lr_limit, initial_lr, readout_scale;
     /* --- the run: may differ on a resume --- */
@@ -51,7 +51,7 @@ typedef struct {
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 43 };
+enum { METATRAIN_OPTIONS = 44 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);

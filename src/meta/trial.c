@@ -74,8 +74,8 @@ static int is_measured(uint64_t steps, uint64_t step)
     return which < n && which * tenth / n == before;
 }
 
-opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
-                     trial_result *result, opt_error *error)
+static opt_status run(const trial *t, int (*stop)(void *context), void *context,
+                      trial_result *result, opt_error *error)
 {
     instance i = {0};
     uint64_t tenth, step = 0;
@@ -83,11 +83,13 @@ opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
     *result = (trial_result){0};
     const opt_status status = start(&i, t, error);
     if (status) goto end;
+    opt_set_horizon(i.opt, t->steps[t->marks - 1]);
     result->start = problem_loss(i.problem, i.x);
-    dead = !isfinite(result->start) || !isfinite(problem_gradient(i.problem, i.x, 0, i.gradient));
+    double batch = problem_gradient(i.problem, i.x, 0, i.gradient);
+    dead = !isfinite(result->start) || !isfinite(batch);
     while (!dead && step < t->steps[t->marks - 1]) {
         if (stop && step % STOP_EVERY == 0 && stop(context)) goto end;
-        opt_step(i.opt, 1, NULL);
+        opt_step(i.opt, (float)batch, 1, NULL);
         step++;
         for (int k = 0; k < t->marks && !dead; k++) {
             if (!is_measured(t->steps[k], step)) continue;
@@ -95,7 +97,9 @@ opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
             dead = !isfinite(loss);
             result->loss[k] += loss / (double)measures_of(t->steps[k], &tenth);
         }
-        if (!dead) dead = !isfinite(problem_gradient(i.problem, i.x, step, i.gradient));
+        if (dead) break;
+        batch = problem_gradient(i.problem, i.x, step, i.gradient);
+        dead = !isfinite(batch);
     }
     for (int k = 0; k < t->marks; k++)
         if (dead && t->steps[k] >= step) result->loss[k] = INFINITY;
@@ -103,6 +107,25 @@ opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
 end:
     release(&i);
     return status;
+}
+
+opt_status trial_run(const trial *t, int (*stop)(void *context), void *context,
+                     trial_result *result, opt_error *error)
+{
+    if (!t->model || !hrnn_has_outlook(t->model)) return run(t, stop, context, result, error);
+    trial_result one = {.complete = 1};
+    *result = (trial_result){0};
+    for (int k = 0; k < t->marks && one.complete; k++) {
+        trial alone = *t;
+        alone.marks = 1;
+        alone.steps[0] = t->steps[k];
+        const opt_status status = run(&alone, stop, context, &one, error);
+        if (status) return status;
+        result->start = one.start;
+        result->loss[k] = one.loss[0];
+    }
+    result->complete = one.complete;
+    return OPT_OK;
 }
 
 int trial_diverged(double start, double loss)

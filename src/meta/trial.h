@@ -23,7 +23,8 @@ typedef struct {
 
 typedef struct {
     double start; /* loss at the start */
-    /* Of the run cut after steps[k]: mean loss over its last tenth, measured at up to
+    /* Of the run cut after steps[k] (with a model that looks ahead: of a run of its own, whose
+     * horizon that is): mean loss over its last tenth, measured at up to
      * TRIAL_MEASURES evenly spaced steps, the last among them, at the true parameters: on all data,
      * where the problem has such a loss, without gradient noise. Infinite when a loss or parameter
      * has not been finite until then. */

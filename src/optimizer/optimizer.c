@@ -174,12 +174,12 @@ void opt_free(optimizer *opt)
     free(opt);
 }
 
-void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report)
+void opt_step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report)
 {
     opt_step_report unread;
     if (!report) report = &unread;
     *report = (opt_step_report){0, -1};
-    opt->rule->step(opt, rate_ratio, report);
+    opt->rule->step(opt, loss, rate_ratio, report);
     opt->steps++;
 }
 
@@ -191,6 +191,26 @@ void opt_show_true(optimizer *opt)
 void opt_show_attended(optimizer *opt)
 {
     if (opt->rule->attended_params) opt->rule->attended_params(opt);
+}
+
+int opt_has_schedule(const optimizer *opt)
+{
+    return opt->rule->has_schedule && opt->rule->has_schedule(opt);
+}
+
+float opt_schedule(const optimizer *opt)
+{
+    return opt_has_schedule(opt) ? opt->rule->schedule(opt) : 1;
+}
+
+uint64_t opt_horizon(const optimizer *opt)
+{
+    return opt->rule->horizon ? opt->rule->horizon(opt) : 0;
+}
+
+void opt_set_horizon(optimizer *opt, uint64_t steps)
+{
+    if (opt->rule->set_horizon) opt->rule->set_horizon(opt, steps);
 }
 
 uint64_t opt_steps(const optimizer *opt) { return opt->steps; }

@@ -6,6 +6,7 @@
  *
  *     opt_default_options, opt_create
  *     opt_load                      to resume
+ *     opt_set_horizon               how many steps there will be, for those that want to know
  *     { gradients are added up; opt_step }   once a batch
  *     opt_show_true                 before the network is measured or saved
  *     opt_save                      the state, beside the network's own file
@@ -46,6 +47,7 @@ typedef struct {
     float beta1, beta2; /* adam: decays of the first and second moment; rmsprop: beta2 alone */
     float eps;          /* adam, rmsprop: added to the root of the second moment */
     int compact;        /* hrnn: state in half the space, rounded to 16 bits; others ignore it */
+    int plain;          /* hrnn-3: without the model's own schedule; others ignore it */
 } opt_options;
 
 /* sgd: momentum 0.9; adam: 0.9, 0.999, 1e-7 (Darknet's); rmsprop: beta2 0.99, eps 1e-8. rate 0. */
@@ -74,11 +76,24 @@ typedef struct {
     int first_bad_tensor; /* index of the first tensor that held one; -1: none */
 } opt_step_report;
 
-/* One update from the accumulated gradients, which it zeroes. rate_ratio multiplies the step (1: as
- * created); it carries the shape of a learning-rate schedule. report may be NULL. No allocation, no
- * lock. The result does not depend on the number of threads. On device cuda a step is launched on
- * the default stream and runs on; what reads the state (opt_save, opt_get_*) waits for it. */
-void opt_step(optimizer *opt, float rate_ratio, opt_step_report *report);
+/* One update from the accumulated gradients, which it zeroes. loss: the mean loss of the batch that
+ * they are of, in any unit (NAN: not known); only hrnn-3 reads it. rate_ratio multiplies the step
+ * (1: as created); it carries the shape of a learning-rate schedule. report may be NULL. No
+ * allocation, no lock. The result does not depend on the number of threads. On device cuda a step
+ * is launched on the default stream and runs on; what reads the state (opt_save, opt_get_*) waits
+ * for it. */
+void opt_step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report);
+
+/* Whether steps follow a schedule of the optimizer's own, which ends when the horizon is reached:
+ * rate_ratio should be 1 then. True for models of hrnn-3, unless options.plain. */
+int opt_has_schedule(const optimizer *opt);
+float opt_schedule(const optimizer *opt); /* what multiplies the coming step; 1 without one */
+/* The horizon: how many steps there will have been when the training ends, those taken (opt_steps)
+ * included. 0: not known, as at first; the schedule is 1 then. It is part of the state that a
+ * checkpoint restores, and may change at any time: the steps to come follow the new one. Optimizers
+ * that do not look ahead have none (0, and setting does nothing). */
+uint64_t opt_horizon(const optimizer *opt);
+void opt_set_horizon(optimizer *opt, uint64_t steps);
 
 /* Attention (hrnn only): put the true parameters θ into opt_tensor.param (to evaluate or save the
  * network), and the attended ones φ back (to train on). Both are idempotent; the other rules, and a

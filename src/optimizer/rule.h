@@ -24,7 +24,7 @@ typedef struct rule {
      * called. */
     opt_status (*init)(optimizer *opt, opt_error *error);
     /* opt->steps: those taken before this one. report is never NULL and starts at {0, -1}. */
-    void (*step)(optimizer *opt, float rate_ratio, opt_step_report *report);
+    void (*step)(optimizer *opt, float loss, float rate_ratio, opt_step_report *report);
     void (*free_state)(optimizer *opt); /* legal on a half-built state */
     size_t (*state_bytes)(const optimizer *opt);
     /* Copies `count` parameters' worth (or 1 tensor's, or the network's, with first 0, count 1) of
@@ -38,6 +38,11 @@ typedef struct rule {
     /* Optional: attention. */
     void (*true_params)(optimizer *opt);
     void (*attended_params)(optimizer *opt);
+    /* Optional: a schedule of its own. */
+    int (*has_schedule)(const optimizer *opt);
+    float (*schedule)(const optimizer *opt); /* of the coming step */
+    uint64_t (*horizon)(const optimizer *opt);
+    void (*set_horizon)(optimizer *opt, uint64_t steps);
     /* Optional: a string that must match between checkpoint and optimizer (hrnn: the model's
      * hash). */
     const char *(*identity)(const optimizer *opt);

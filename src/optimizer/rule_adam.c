@@ -19,8 +19,9 @@ static void update(const void *constants, float rate, size_t n, float *param, co
     for (size_t i = 0; i < n; i++) adam_entry(&c, rate, g[i], &param[i], &m[i], &v[i]);
 }
 
-static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
+static void step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report)
 {
+    (void)loss;
     const opt_options *o = &opt->options;
     double t = (double)(opt->steps + 1);
     adam_constants c = {o->beta1, o->beta2, o->eps, (float)(1 / (1 - pow(o->beta1, t))),

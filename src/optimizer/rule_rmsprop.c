@@ -13,8 +13,9 @@ static void update(const void *constants, float rate, size_t n, float *param, co
     for (size_t i = 0; i < n; i++) rmsprop_entry(&c, rate, g[i], &param[i], &v[i]);
 }
 
-static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
+static void step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report)
 {
+    (void)loss;
     const rmsprop_constants c = {opt->options.beta2, opt->options.eps};
     moments_step(opt, rate_ratio, update, MOMENTS_LAUNCH(rmsprop), &c, report);
 }

@@ -17,8 +17,9 @@ static void update(const void *constants, float rate, size_t n, float *param, co
     for (size_t i = 0; i < n; i++) sgd_entry(&c, rate, g[i], &param[i], &v[i]);
 }
 
-static void step(optimizer *opt, float rate_ratio, opt_step_report *report)
+static void step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report)
 {
+    (void)loss;
     const sgd_constants c = {opt->options.momentum};
     moments_step(opt, rate_ratio, update, MOMENTS_LAUNCH(sgd), &c, report);
 }

@@ -92,7 +92,7 @@ static int time_episode(task *t, int steps, double took[3], opt_error *error)
     double start = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID);
     for (int s = 0; s < steps; s++) {
         memcpy(t->grad, t->source, t->params * sizeof *t->grad);
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
     }
     took[0] = clock_seconds_of(CLOCK_THREAD_CPUTIME_ID) - start;
     const opt_status status = hrnn_adjoint_begin(t->adjoint, opt, steps, error);

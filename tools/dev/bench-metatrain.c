@@ -36,7 +36,7 @@ static double time_step(const hrnn_model *model, size_t n)
         const double start = cpu();
         for (int s = 0; s < steps; s++) {
             for (size_t i = 0; i < n; i++) x[n + i] = (float)(i % 7) - 3;
-            opt_step(opt, 1, NULL);
+            opt_step(opt, NAN, 1, NULL);
         }
         best = fmin(best, (cpu() - start) / steps);
     }

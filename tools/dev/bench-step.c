@@ -105,7 +105,7 @@ static double time_rule(const candidate *c, const arguments *args, int n_tensors
     for (int i = 0; i < steps; i++) {
         for (int k = 0; k < n_tensors; k++) fill(tensors[k].grad, n, &seed);
         const double start = clock_seconds();
-        opt_step(opt, 1, NULL);
+        opt_step(opt, NAN, 1, NULL);
         const double took = clock_seconds() - start;
         if (best < 0 || took < best) best = took;
     }
@@ -199,7 +199,7 @@ static double time_on_gpu(const candidate *c, const arguments *args, const shape
     for (int round = 0; round < GPU_ROUNDS; round++) {
         device_get(1, data, arena, sizeof *data);
         const double start = clock_seconds();
-        for (int i = 0; i < GPU_STEPS; i++) opt_step(opt, 1, NULL);
+        for (int i = 0; i < GPU_STEPS; i++) opt_step(opt, NAN, 1, NULL);
         device_get(1, data, arena, sizeof *data);
         const double took = (clock_seconds() - start) / GPU_STEPS;
         if (best < 0 || took < best) best = took;

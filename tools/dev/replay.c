@@ -42,7 +42,9 @@ typedef struct {
     int n, steps;
     trace_tensor *tensors; /* [n] */
     const float *want_global;
-    float *hidden; /* room for the largest tensor's */
+    const float *losses; /* [steps] of the batches, or NULL */
+    double horizon;      /* steps in all; 0: not known */
+    float *hidden;       /* room for the largest tensor's */
     optimizer *opt;
 } trace;
 
@@ -138,6 +140,10 @@ static opt_status read_trace(trace *t, opt_error *error)
     }
     t->want_global = find(t->file, "want.global_state", -1, 1, HRNN_H2, 0, error);
     if (!t->want_global) return OPT_BAD_FILE;
+    if (st_find(t->file, "losses") &&
+        !(t->losses = find(t->file, "losses", -1, 1, (size_t)t->steps, 0, error)))
+        return OPT_BAD_FILE;
+    if ((status = st_number(t->file, "horizon", 0, 0, 1e15, &t->horizon, error))) return status;
     t->hidden = malloc(largest * HRNN_H0 * sizeof(float));
     if (!t->hidden) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory", st_path(t->file));
     return OPT_OK;
@@ -159,6 +165,7 @@ static opt_status make_optimizer(trace *t, const char *device, opt_error *error)
         t->opt = opt_create_with_model(&options, model, tensors, t->n, error);
         for (int k = 0; k < t->n && t->opt; k++)
             opt_set_log_lr(t->opt, k, t->tensors[k].start_log_lr);
+        if (t->opt) opt_set_horizon(t->opt, (uint64_t)t->horizon);
     } else if (model) {
         opt_fail(error, OPT_NO_MEMORY, "%s: no memory", st_path(t->file));
     }
@@ -246,7 +253,7 @@ static void run(const trace *t, verdict *worst)
             const trace_tensor *x = &t->tensors[k];
             device_put(t->cuda, x->device_grad, x->grads + step * x->n, x->n * sizeof(float));
         }
-        opt_step(t->opt, 1, NULL);
+        opt_step(t->opt, t->losses ? t->losses[step] : NAN, 1, NULL);
         compare_params(t, step, worst);
     }
     compare_states(t, worst);

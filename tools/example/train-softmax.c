@@ -61,6 +61,7 @@ int main(int argc, char **argv)
     opt_error error;
     optimizer *opt = opt_create(&options, tensors, 2, &error);
     if (!opt) return fprintf(stderr, "%s\n", error.message), 1;
+    opt_set_horizon(opt, BATCHES);
     float p[CLASSES];
     int best, right = 0;
     for (int batch = 0; batch < BATCHES; batch++) {
@@ -72,7 +73,7 @@ int main(int argc, char **argv)
                 for (int c = 0; c < CLASSES; c++) weights_grad[k][c] += p[c] * images[i][k] / 255.f;
             for (int c = 0; c < CLASSES; c++) biases_grad[c] += p[c];
         }
-        opt_step(opt, 1, NULL); /* the gradients are zero again */
+        opt_step(opt, (float)loss, 1, NULL); /* the gradients are zero again */
         if (batch % 100 == 99) printf("batch %d: loss %.3f\n", batch + 1, loss);
     }
     opt_show_true(opt); /* only a model with attention trains elsewhere than it is used */
