@@ -29,11 +29,12 @@ float hook_step_ratio(network *net)
     return opt_has_schedule(net->hook->opt) ? 1 : hook_rate_ratio(net);
 }
 
-/* In updates of this network. Those that train together share the batches. 0: it has no end. */
-static uint64_t horizon_of(const network *net)
+/* In updates of this network, after `done` batches. Those that train together share the batches. 0:
+ * it has no end. */
+static uint64_t horizon_of(const network *net, size_t done)
 {
     const network *first = net->hook->first ? net->hook->first : net;
-    const uint64_t all = (uint64_t)(1 + first->hook->together), done = hook_batch_number(net);
+    const uint64_t all = (uint64_t)(1 + first->hook->together);
     if (net->max_batches <= 0) return 0;
     const uint64_t end = (uint64_t)net->max_batches, left = end > done ? end - done : 0;
     const uint64_t horizon = opt_steps(net->hook->opt) + (left + all - 1) / all;
@@ -44,7 +45,8 @@ void hook_tell_horizon(network *net)
 {
     if (net->hook->knows_horizon) return;
     net->hook->knows_horizon = 1;
-    opt_set_horizon(net->hook->opt, horizon_of(net));
+    /* The batch that the update is of has been seen. */
+    opt_set_horizon(net->hook->opt, horizon_of(net, hook_batch_number(net) - 1));
 }
 
 /* The words of [net] that were written for another schedule. */
@@ -67,7 +69,7 @@ void hook_describe_schedule(network *net)
     const optimizer *opt = net->hook->opt;
     char ignored[80];
     if (!opt || !opt_has_schedule(opt)) return;
-    const uint64_t before = opt_horizon(opt), horizon = horizon_of(net);
+    const uint64_t before = opt_horizon(opt), horizon = horizon_of(net, hook_batch_number(net));
     list_ignored(net, ignored, sizeof ignored);
     if (horizon)
         printf("Schedule: the model's own, to batch %d", net->max_batches);
