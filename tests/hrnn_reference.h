@@ -89,13 +89,17 @@ static inline void ref_inputs(const reference *r, const double *h, double g, dou
         const double b = hrnn_has(p, HRNN_TIMESCALES) ? pow(bg, pow(2, -s)) : bg;
         a[s] = (1 - b) * g + b * a[s];
         m[s] = (1 - bl) * (a[s] * a[s] + 1e-12) + bl * m[s];
-        x[s] = asinh(hrnn_has(p, HRNN_INPUT_SCALING) ? a[s] / sqrt(m[s] + 1e-16) : a[s]);
+        x[INPUT_AVERAGE + s] =
+            asinh(hrnn_has(p, HRNN_INPUT_SCALING) ? a[s] / sqrt(m[s] + 1e-16) : a[s]);
         log_m[s] = log(m[s] + 1e-16);
         mean += log_m[s] / 4;
     }
-    for (int s = 0; s < 3; s++) x[4 + s] = hrnn_has(p, HRNN_PRODUCTS) ? x[s] * x[s + 1] : 0;
-    for (int s = 0; s < 4; s++) x[7 + s] = hrnn_has(p, HRNN_LOG_MEAN_SQUARE) ? log_m[s] - mean : 0;
-    x[11] = hrnn_has(p, HRNN_RELATIVE_LR) ? relative_lr : 0;
+    const double *average = x + INPUT_AVERAGE;
+    for (int s = 0; s < 3; s++)
+        x[INPUT_PRODUCT + s] = hrnn_has(p, HRNN_PRODUCTS) ? average[s] * average[s + 1] : 0;
+    for (int s = 0; s < 4; s++)
+        x[INPUT_MEAN_SQUARE + s] = hrnn_has(p, HRNN_LOG_MEAN_SQUARE) ? log_m[s] - mean : 0;
+    x[INPUT_RELATIVE_LR] = hrnn_has(p, HRNN_RELATIVE_LR) ? relative_lr : 0;
 }
 
 static inline double ref_clip(const reference *r, reference_tensor *t, size_t i, double raw,

@@ -86,8 +86,8 @@ typedef struct {
     size_t sizes[MOST_TENSORS];
     int steps, steps_before; /* before: an unroll whose state carries over */
     int second, full_batches, clipped;
-    int odd;  /* the first tensor: half the rate and another gradient scale; the second: frozen */
-    int rows; /* 1: every tensor of the model by itself; 0: all at once */
+    int odd;   /* the first tensor: half the rate and another gradient scale; the second: frozen */
+    int parts; /* 1: every tensor of the model by itself; 0: all at once */
     int extreme; /* see landscape: first order only */
 } unroll_case;
 
@@ -112,9 +112,9 @@ static hrnn_model random_model(const unroll_case *c)
 {
     hrnn_model model = {
         .min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-1f, .features = c->features};
-    for (int r = 0; r < HRNN_ROWS; r++)
-        for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
-            hrnn_row_data(&model, &hrnn_rows[r])[i] = roundf(0.4f * 4096 * uniform()) / 4096;
+    for (int r = 0; r < HRNN_PARTS; r++)
+        for (size_t i = 0; i < hrnn_part_count(&hrnn_parts[r]); i++)
+            hrnn_part_data(&model, &hrnn_parts[r])[i] = roundf(0.4f * 4096 * uniform()) / 4096;
     model.input_decay_bias[0] += 1;
     model.scale_decay_bias[0] += 2;
     model.momentum_logit[0] += 1;
@@ -338,21 +338,22 @@ static double norm(const float *x, size_t n)
 }
 
 /* A random direction of ±1 within each tensor of the model, and two entries of it. */
-static void check_rows(const setup *s, recording *rec, const float *gradient)
+static void check_parts(const setup *s, recording *rec, const float *gradient)
 {
     static float direction[HRNN_META_PARAMS];
     const double whole = norm(gradient, HRNN_META_PARAMS);
-    for (int r = 0; r < HRNN_ROWS; r++) {
-        const size_t first = hrnn_rows[r].offset / sizeof(float), n = hrnn_row_count(&hrnn_rows[r]);
+    for (int r = 0; r < HRNN_PARTS; r++) {
+        const size_t first = hrnn_parts[r].offset / sizeof(float),
+                     n = hrnn_part_count(&hrnn_parts[r]);
         const double own = norm(gradient + first, n);
         memset(direction, 0, sizeof direction);
         for (size_t i = 0; i < n; i++) direction[first + i] = uniform() < 0 ? -1 : 1;
-        check(s, rec, gradient, direction, 5e-5 * own + 2.5e-7 * whole, hrnn_rows[r].name);
+        check(s, rec, gradient, direction, 5e-5 * own + 2.5e-7 * whole, hrnn_parts[r].name);
         for (int e = 0; e < 2; e++) {
             const size_t i = (size_t)((double)n * (0.5 + 0.5 * (double)uniform()));
             memset(direction, 0, sizeof direction);
             direction[first + (i < n ? i : n - 1)] = 1;
-            check(s, rec, gradient, direction, 5e-5 * own + 2.5e-7 * whole, hrnn_rows[r].name);
+            check(s, rec, gradient, direction, 5e-5 * own + 2.5e-7 * whole, hrnn_parts[r].name);
         }
     }
 }
@@ -383,8 +384,8 @@ static void check_case(const unroll_case *c)
         fail_msg("%s: meta-loss %.9g, expected %.9g", c->name, result.meta_loss, want);
     for (int i = 0; i < HRNN_META_PARAMS; i++) assert_true(isfinite(gradient[i]));
     assert_true(norm(gradient, HRNN_META_PARAMS) > 1e-3);
-    if (c->rows)
-        check_rows(&s, &rec, gradient);
+    if (c->parts)
+        check_parts(&s, &rec, gradient);
     else
         check_directions(&s, &rec, gradient);
     print_message("%-34s meta-loss %8.4f, |gradient| %.2e, largest error %.3f of its bound\n",
@@ -413,7 +414,7 @@ static void test_features(void **state)
                                    .sizes = {5, 1, 18},
                                    .steps = 6,
                                    .second = 1,
-                                   .rows = 1};
+                                   .parts = 1};
             check_case(&c);
         }
 }

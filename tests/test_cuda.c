@@ -102,9 +102,9 @@ static const struct {
 /* Weights of an outlook that matter. */
 static void fill_outlook(hrnn_model *model)
 {
-    for (int r = HRNN_2_ROWS; r < HRNN_ROWS; r++)
-        for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
-            hrnn_row_data(model, &hrnn_rows[r])[i] = 0.1f * sinf((float)i + (float)r);
+    for (int r = HRNN_2_PARTS; r < HRNN_PARTS; r++)
+        for (size_t i = 0; i < hrnn_part_count(&hrnn_parts[r]); i++)
+            hrnn_part_data(model, &hrnn_parts[r])[i] = 0.1f * sinf((float)i + (float)r);
 }
 
 static optimizer *create(int row, int cuda, const opt_tensor *tensors, int n)

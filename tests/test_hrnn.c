@@ -32,10 +32,10 @@ static hrnn_model random_model(unsigned features)
 {
     hrnn_model model = {
         .min_log_lr = -9, .max_log_lr = -2, .initial_lr = 1e-3f, .features = features};
-    const int rows = hrnn_row_total(&model);
-    for (int r = 0; r < rows; r++)
-        for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
-            hrnn_row_data(&model, &hrnn_rows[r])[i] = 0.4f * uniform();
+    const int parts = hrnn_part_total(&model);
+    for (int r = 0; r < parts; r++)
+        for (size_t i = 0; i < hrnn_part_count(&hrnn_parts[r]); i++)
+            hrnn_part_data(&model, &hrnn_parts[r])[i] = 0.4f * uniform();
     model.input_decay_bias[0] += 2;
     model.scale_decay_bias[0] += 3;
     return model;

@@ -12,8 +12,8 @@
  * H the Hessian of the loss whose gradient g_{t+1} was; without, gradients are constants.
  *
  * Arrays of parameters are [P]: those of the tensors that are not frozen, concatenated in their
- * order. The meta-gradient is [HRNN_META_PARAMS], the tensors of hrnn_rows in their order (those of
- * hrnn-2 are 0: models of that format have no adjoint).
+ * order. The meta-gradient is [HRNN_META_PARAMS], the tensors of hrnn_parts in their order (those
+ * of hrnn-2 are 0: models of that format have no adjoint).
  *
  * Memory: a step keeps, a parameter (tensors padded to 64), 21 floats, 22 with attention: h, a, m
  * and η before it, the gradient, the direction(s); a tensor 94 floats. Activations of the GRUs are

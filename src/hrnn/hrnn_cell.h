@@ -36,7 +36,7 @@ enum {
     ROW_ATTENTION, /* with attention: θ while param holds φ, φ while it holds θ; compact: φ − θ */
 };
 
-/* What a tile adds up over its parameters, a row of LANES partial sums each. */
+/* What a tile adds up over its parameters, LANES partial sums each. */
 enum {
     SUM_INPUT = 0,       /* Σ[h, x], the 22 inputs of the tensor RNN */
     SUM_STEP = HRNN_FAN, /* Σ d² */
@@ -77,8 +77,8 @@ typedef lanes tile_row[TILE_VECTORS];
 #define CELL_HAS(k, feature) (((k)->features >> (feature)) & 1)
 #define EACH_VECTOR(v, nv) LANES_FOR(int v = 0; v < (nv); v++)
 
-/* sum[i] += Σ_k x[k]·w[k, i] for `wide` <= 5 of a product's columns; w points at the first, rows
- * are n_out apart. */
+/* sum[i] += Σ_k x[k]·w[k, i] for `wide` <= 5 of a product's columns; w points at the first, those
+ * of one k are n_out from those of the next. */
 LANES_FN void cell_product(const int nv, const float *w, const int n_in, const int wide,
                            const int n_out, const tile_row *x, lanes sum[5][TILE_VECTORS])
 {
@@ -146,18 +146,24 @@ LANES_FN void cell_inputs(const int nv, const cell_constants *k, const tile_row 
             const lanes variance = m[s][v] + 1e-16f;
             const lanes scaled =
                 CELL_HAS(k, HRNN_INPUT_SCALING) ? a[s][v] * lanes_rsqrt(variance) : a[s][v];
-            x[s][v] = lanes_asinh(scaled);
-            x[7 + s][v] = lanes_log(variance);
-            mean[v] += 0.25f * x[7 + s][v];
+            x[INPUT_AVERAGE + s][v] = lanes_asinh(scaled);
+            x[INPUT_MEAN_SQUARE + s][v] = lanes_log(variance);
+            mean[v] += 0.25f * x[INPUT_MEAN_SQUARE + s][v];
         }
     LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
         EACH_VECTOR(v, nv) {
-            x[7 + s][v] = CELL_HAS(k, HRNN_LOG_MEAN_SQUARE) ? x[7 + s][v] - mean[v] : lanes_set(0);
-            if (s < 3)
-                x[4 + s][v] = CELL_HAS(k, HRNN_PRODUCTS) ? x[s][v] * x[s + 1][v] : lanes_set(0);
+            x[INPUT_MEAN_SQUARE + s][v] = CELL_HAS(k, HRNN_LOG_MEAN_SQUARE)
+                                              ? x[INPUT_MEAN_SQUARE + s][v] - mean[v]
+                                              : lanes_set(0);
+            if (s + 1 < HRNN_SCALES)
+                x[INPUT_PRODUCT + s][v] =
+                    CELL_HAS(k, HRNN_PRODUCTS)
+                        ? x[INPUT_AVERAGE + s][v] * x[INPUT_AVERAGE + s + 1][v]
+                        : lanes_set(0);
         }
     EACH_VECTOR(v, nv)
-        x[11][v] = CELL_HAS(k, HRNN_RELATIVE_LR) ? log_lr[v] - k->mean_log_lr : lanes_set(0);
+        x[INPUT_RELATIVE_LR][v] =
+            CELL_HAS(k, HRNN_RELATIVE_LR) ? log_lr[v] - k->mean_log_lr : lanes_set(0);
 }
 
 /* Step 4: xh is [x, h] (22 rows); new_h [10], which may be h itself, is the new state. gates [30]:
@@ -210,7 +216,7 @@ LANES_FN void cell_direction(const int nv, const cell_constants *k, const float 
     cell_dot(nv, weight, 0, HRNN_H0, h, d);
     if (CELL_HAS(k, HRNN_SHORTCUT))
         LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
-            EACH_VECTOR(v, nv) d[v] += shortcut[s] * x[s][v];
+            EACH_VECTOR(v, nv) d[v] += shortcut[s] * x[INPUT_AVERAGE + s][v];
 }
 
 /* Step 7, the learning rate: log_lr becomes η, and proposal η̂. */
@@ -245,7 +251,7 @@ enum {
     OUTER_ROWS = OUTER_READOUT + 3
 };
 
-/* What the adjoint of a tile adds up over its parameters, a row of LANES partial sums each. */
+/* What the adjoint of a tile adds up over its parameters, LANES partial sums each. */
 enum {
     ADJOINT_DELTA = 0,                   /* Σ of the 32 rows from OUTER_DELTA on */
     ADJOINT_LOG_LR = ADJOINT_DELTA + 32, /* Σ of the cotangents of the readout of η */
@@ -300,7 +306,7 @@ LANES_FN void cell_direction_adjoint(const int nv, const cell_constants *k, cons
         EACH_VECTOR(v, nv) h_cot[j][v] += weight[j] * d_cot[v];
     if (CELL_HAS(k, HRNN_SHORTCUT))
         LANES_FOR(int s = 0; s < HRNN_SCALES; s++)
-            EACH_VECTOR(v, nv) x_cot[s][v] += shortcut[s] * d_cot[v];
+            EACH_VECTOR(v, nv) x_cot[INPUT_AVERAGE + s][v] += shortcut[s] * d_cot[v];
 }
 
 /* Of steps 7 and 8: h_cot becomes that of the new h, log_lr_cot that of the old η; x_cot grows. */
@@ -387,24 +393,26 @@ LANES_FN void cell_inputs_adjoint(const int nv, const cell_constants *k, const t
                                   const tile_row *a, const tile_row *m, tile_row *x_cot,
                                   tile_row *a_cot, tile_row *m_cot)
 {
+    enum { AVERAGE = INPUT_AVERAGE, LOG = INPUT_MEAN_SQUARE };
     EACH_VECTOR(v, nv) {
         if (CELL_HAS(k, HRNN_PRODUCTS))
             LANES_FOR(int s = 0; s + 1 < HRNN_SCALES; s++) {
-                x_cot[s][v] += x_cot[4 + s][v] * x[s + 1][v];
-                x_cot[s + 1][v] += x_cot[4 + s][v] * x[s][v];
+                x_cot[AVERAGE + s][v] += x_cot[INPUT_PRODUCT + s][v] * x[AVERAGE + s + 1][v];
+                x_cot[AVERAGE + s + 1][v] += x_cot[INPUT_PRODUCT + s][v] * x[AVERAGE + s][v];
             }
-        const lanes mean = 0.25f * (x_cot[7][v] + x_cot[8][v] + x_cot[9][v] + x_cot[10][v]);
+        const lanes mean =
+            0.25f * (x_cot[LOG][v] + x_cot[LOG + 1][v] + x_cot[LOG + 2][v] + x_cot[LOG + 3][v]);
         LANES_FOR(int s = 0; s < HRNN_SCALES; s++) {
             lanes log_cot = lanes_set(0);
             const lanes root = lanes_rsqrt(m[s][v] + 1e-16f);
-            if (CELL_HAS(k, HRNN_LOG_MEAN_SQUARE)) log_cot = x_cot[7 + s][v] - mean;
+            if (CELL_HAS(k, HRNN_LOG_MEAN_SQUARE)) log_cot = x_cot[LOG + s][v] - mean;
             if (CELL_HAS(k, HRNN_INPUT_SCALING)) {
                 const lanes scaled = a[s][v] * root;
-                const lanes cot = x_cot[s][v] * lanes_rsqrt(1.0f + scaled * scaled);
+                const lanes cot = x_cot[AVERAGE + s][v] * lanes_rsqrt(1.0f + scaled * scaled);
                 a_cot[s][v] += cot * root;
                 log_cot -= 0.5f * cot * scaled;
             } else {
-                a_cot[s][v] += x_cot[s][v] * lanes_rsqrt(1.0f + a[s][v] * a[s][v]);
+                a_cot[s][v] += x_cot[AVERAGE + s][v] * lanes_rsqrt(1.0f + a[s][v] * a[s][v]);
             }
             m_cot[s][v] += log_cot * root * root;
         }
@@ -465,8 +473,8 @@ LANES_FN void cell_adjoint(const int nv, const cell_constants *k, const cell_adj
     cell_gru_adjoint(nv, c->transposed, gates, rows, t->h_cot, x_cot);
     if (CELL_HAS(k, HRNN_RELATIVE_LR))
         EACH_VECTOR(v, nv) {
-            t->log_lr_cot[0][v] += x_cot[11][v];
-            sums[ADJOINT_RELATIVE] += x_cot[11][v];
+            t->log_lr_cot[0][v] += x_cot[INPUT_RELATIVE_LR][v];
+            sums[ADJOINT_RELATIVE] += x_cot[INPUT_RELATIVE_LR][v];
         }
     cell_inputs_adjoint(nv, k, x, a, m, x_cot, t->a_cot, t->m_cot);
     cell_decays_adjoint(nv, k, b, scale_decay[0], a, rows, t);
@@ -474,8 +482,8 @@ LANES_FN void cell_adjoint(const int nv, const cell_constants *k, const cell_adj
         EACH_VECTOR(v, nv) sums[ADJOINT_DELTA + j] += rows[OUTER_DELTA + j][v];
 }
 
-/* sum[k, i] += Σ over the tile of x[k]·delta[i], k < n_x (even), i < wide, n_out entries to a row
- * of sum; a product of LANES partial sums each. */
+/* sum[k, i] += Σ over the tile of x[k]·delta[i], k < n_x (even), i < wide, n_out entries of sum for
+ * each k; a product of LANES partial sums each. */
 LANES_FN void cell_outer(const int nv, const tile_row *x, const int n_x, const tile_row *delta,
                          const int wide, const int n_out, lanes *sum)
 {

@@ -1,3 +1,5 @@
+/* What the device keeps of a state beside its blocks, and the copies of it in both directions, made
+ * only when the other side has something new. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* The table of the meta-parameters, from a safetensors file to a model, and where a model is looked
+ * for. */
 #include "hrnn/hrnn_model.h"
 
 #include <limits.h>
@@ -17,7 +19,7 @@
 #define SQRT_40 6.32455532f
 #define SQRT_42 6.48074070f
 
-const hrnn_row hrnn_rows[HRNN_ROWS] = {
+const hrnn_part hrnn_parts[HRNN_PARTS] = {
     {"param.gates.weight", 2, {22, 20}, FIELD(param_gates_weight), NORMAL(22)},
     {"param.gates.bias", 1, {20, 1}, FIELD(param_gates_bias), START_CONSTANT, 2.2f},
     {"param.candidate.weight", 2, {22, 10}, FIELD(param_candidate_weight), NORMAL(22)},
@@ -72,21 +74,21 @@ static const char *const feature_names[HRNN_FEATURES] = {
 
 const char *hrnn_feature_name(hrnn_feature feature) { return feature_names[feature]; }
 
-size_t hrnn_row_count(const hrnn_row *row) { return row->shape[0] * row->shape[1]; }
+size_t hrnn_part_count(const hrnn_part *part) { return part->shape[0] * part->shape[1]; }
 
-float *hrnn_row_data(hrnn_model *model, const hrnn_row *row)
+float *hrnn_part_data(hrnn_model *model, const hrnn_part *part)
 {
-    return (float *)((char *)model + row->offset);
+    return (float *)((char *)model + part->offset);
 }
 
-static const int rows_of[] = {0, HRNN_1_ROWS, HRNN_2_ROWS, HRNN_ROWS};
+static const int parts_of[] = {0, HRNN_1_PARTS, HRNN_2_PARTS, HRNN_PARTS};
 
-int hrnn_row_total(const hrnn_model *model) { return rows_of[hrnn_format(model)]; }
+int hrnn_part_total(const hrnn_model *model) { return parts_of[hrnn_format(model)]; }
 
 size_t hrnn_param_total(const hrnn_model *model)
 {
-    const hrnn_row *last = &hrnn_rows[hrnn_row_total(model) - 1];
-    return last->offset / sizeof(float) + hrnn_row_count(last);
+    const hrnn_part *last = &hrnn_parts[hrnn_part_total(model) - 1];
+    return last->offset / sizeof(float) + hrnn_part_count(last);
 }
 
 int hrnn_feature_total(const hrnn_model *model)
@@ -162,22 +164,22 @@ static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_erro
     return read_without(file, model, error);
 }
 
-static opt_status read_row(const st_file *file, const char *prefix, const hrnn_row *row,
-                           hrnn_model *model, opt_error *error)
+static opt_status read_part(const st_file *file, const char *prefix, const hrnn_part *part,
+                            hrnn_model *model, opt_error *error)
 {
     char name[96];
-    snprintf(name, sizeof name, "%s%s", prefix, row->name);
-    int optional = strncmp(row->name, "readout.attention.", 18) == 0;
+    snprintf(name, sizeof name, "%s%s", prefix, part->name);
+    int optional = strncmp(part->name, "readout.attention.", 18) == 0;
     if (optional && !hrnn_has(model, HRNN_ATTENTION) && !st_find(file, name)) return OPT_OK;
-    const float *values = st_floats(file, name, row->dims, row->shape, error);
+    const float *values = st_floats(file, name, part->dims, part->shape, error);
     if (!values) return OPT_BAD_FILE;
-    for (size_t i = 0; i < hrnn_row_count(row); i++)
+    for (size_t i = 0; i < hrnn_part_count(part); i++)
         if (!isfinite(values[i]))
             return opt_fail(error, OPT_BAD_FILE,
                             "%s: tensor %s holds %g at entry %zu, expected "
                             "finite numbers",
                             st_path(file), name, values[i], i);
-    memcpy(hrnn_row_data(model, row), values, hrnn_row_count(row) * sizeof *values);
+    memcpy(hrnn_part_data(model, part), values, hrnn_part_count(part) * sizeof *values);
     return OPT_OK;
 }
 
@@ -189,9 +191,9 @@ hrnn_model *hrnn_model_read(const st_file *file, const char *prefix, opt_error *
         return NULL;
     }
     if (read_metadata(file, model, error)) goto fail;
-    const int rows = format_of(file) ? rows_of[format_of(file)] : HRNN_1_ROWS;
-    for (int r = 0; r < rows; r++)
-        if (read_row(file, prefix, &hrnn_rows[r], model, error)) goto fail;
+    const int parts = format_of(file) ? parts_of[format_of(file)] : HRNN_1_PARTS;
+    for (int r = 0; r < parts; r++)
+        if (read_part(file, prefix, &hrnn_parts[r], model, error)) goto fail;
     return model;
 fail:
     hrnn_model_free(model);

@@ -16,7 +16,7 @@ enum {
     HRNN_H1 = 20,                         /* of the tensor RNN */
     HRNN_H2 = 20,                         /* of the global RNN */
     HRNN_SCALES = 4,                      /* timescales of momentum */
-    HRNN_INPUTS = 12,                     /* of the parameter RNN: see hrnn_cell.h */
+    HRNN_INPUTS = 12,                     /* of the parameter RNN: INPUT_… below */
     HRNN_FAN = HRNN_INPUTS + HRNN_H0,     /* inputs and state of the parameter RNN */
     HRNN_TENSOR_FAN = HRNN_FAN + HRNN_H1, /* inputs and state of the tensor RNN */
     HRNN_GLOBAL_FAN = HRNN_H1 + HRNN_H2,  /* inputs and state of the global RNN */
@@ -24,6 +24,15 @@ enum {
     HRNN_PROGRESS = 8,                    /* numbers of an outlook that are functions of t and T */
     HRNN_OUTLOOK = HRNN_PROGRESS + 7,     /* all of them: see hrnn_outlook.h */
 };
+
+/* Where the inputs x of the parameter RNN begin (algorithm.md, step 3). */
+enum {
+    INPUT_AVERAGE = 0,                                   /* ĝ_s, HRNN_SCALES of them */
+    INPUT_PRODUCT = INPUT_AVERAGE + HRNN_SCALES,         /* ĝ_s·ĝ_{s+1}, one less */
+    INPUT_MEAN_SQUARE = INPUT_PRODUCT + HRNN_SCALES - 1, /* ℓ_s − mean ℓ, HRNN_SCALES of them */
+    INPUT_RELATIVE_LR = INPUT_MEAN_SQUARE + HRNN_SCALES, /* η − η̄ */
+};
+static_assert(INPUT_RELATIVE_LR + 1 == HRNN_INPUTS, "these are all of the inputs");
 
 /* Features that a model may be trained without ("without" in its metadata); bit = 1 << value. */
 typedef enum {
@@ -125,8 +134,8 @@ HRNN_ANYWHERE int hrnn_format(const hrnn_model *model) /* 1, 2 or 3 */
     return 1 + hrnn_has_context(model) + hrnn_has_outlook(model);
 }
 
-/* One row a meta-parameter tensor, in the order of algorithm.md: those of hrnn-1, of hrnn-2, of
- * hrnn-3. */
+/* A part of the model: one meta-parameter tensor. In the order of algorithm.md: those of hrnn-1, of
+ * hrnn-2, of hrnn-3. */
 typedef struct {
     const char *name; /* "param.gates.weight" */
     int dims;
@@ -134,24 +143,24 @@ typedef struct {
     size_t offset; /* of its floats in hrnn_model, in bytes */
     enum { START_NORMAL, START_UNIFORM, START_CONSTANT, START_AS_STEP, START_SHORTCUT } start;
     float value; /* START_NORMAL: standard deviation; START_CONSTANT: the value */
-} hrnn_row;
+} hrnn_part;
 enum {
-    HRNN_1_ROWS = 33,
-    HRNN_2_ROWS = 37,
-    HRNN_ROWS = 42,
-    HRNN_1_PARAMS = 8363, /* floats in the rows of hrnn-1 */
+    HRNN_1_PARTS = 33,
+    HRNN_2_PARTS = 37,
+    HRNN_PARTS = 42,
+    HRNN_1_PARAMS = 8363, /* floats in the parts of hrnn-1 */
     HRNN_2_PARAMS = HRNN_1_PARAMS + HRNN_CONTEXT * (3 * HRNN_H0 + 3 * HRNN_H1 + 1) + 1,
     HRNN_META_PARAMS = HRNN_2_PARAMS +
                        HRNN_OUTLOOK * (3 * HRNN_H0 + 3 * HRNN_H1 + 3 * HRNN_H2 + 1) + HRNN_PROGRESS,
 };
 static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
                   offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
-              "the rows lead hrnn_model, one after the other, without gaps");
-extern const hrnn_row hrnn_rows[HRNN_ROWS];
-size_t hrnn_row_count(const hrnn_row *row);       /* floats in the tensor */
-int hrnn_row_total(const hrnn_model *model);      /* rows that its format has */
+              "the parts lead hrnn_model, one after the other, without gaps");
+extern const hrnn_part hrnn_parts[HRNN_PARTS];
+size_t hrnn_part_count(const hrnn_part *row);       /* floats in the tensor */
+int hrnn_part_total(const hrnn_model *model);      /* parts that its format has */
 size_t hrnn_param_total(const hrnn_model *model); /* floats in these */
-float *hrnn_row_data(hrnn_model *model, const hrnn_row *row);
+float *hrnn_part_data(hrnn_model *model, const hrnn_part *row);
 
 /* "attention", "timescales", …: as they stand in the metadata's "without". */
 const char *hrnn_feature_name(hrnn_feature feature);

@@ -7,7 +7,23 @@
  * What is smaller becomes 0, what is larger the largest. A step rounds up or down at random, by how
  * near either is: to the nearest, an average that moves by less than half a unit a step would never
  * move. The random numbers are a function of the step, the tensor and the parameter, so the same
- * seed gives the same bits; all that is asked of them is that they are not biased. */
+ * seed gives the same bits; all that is asked of them is that they are not biased.
+ *
+ * A block, 64 parameters of one tensor; each row is 64 numbers side by side, the parameters in
+ * their order. Bytes from its start; where a tensor ends in a block, the numbers beyond it are
+ * nobody's:
+ *
+ *     rows    h_0 … h_9      a_0 … a_3      m_0 … m_3        η        θ or φ; φ − θ
+ *           +--------------+--------------+--------------+----------+---------------+
+ *     full  |  10 x 256 B  |  4 x 256 B   |  4 x 256 B   |  256 B   |     256 B     |
+ *           +--------------+--------------+--------------+----------+---------------+
+ *           0            2560           3584           4608       4864            5120
+ *           +--------------+--------------+--------------+----------+---------------+
+ *  compact  |  10 x 128 B  |  4 x 128 B   |  4 x 128 B   |  256 B   |     128 B     |
+ *           +--------------+--------------+--------------+----------+---------------+
+ *           0            1280           1792           2304       2560            2688
+ *
+ * The last row is there with attention only: 76 bytes a parameter or 80, compact 40 or 42. */
 #ifndef HRNN_ROWS_H
 #define HRNN_ROWS_H
 

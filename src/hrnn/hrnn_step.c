@@ -1,3 +1,5 @@
+/* A step on the CPU: the parameter RNN over all chunks, the RNNs of tensors and network, then the
+ * chunks again, to apply directions whose norms are known only now. */
 #include "hrnn/hrnn_tensor.h"
 #include "hrnn/hrnn_tile.h"
 

@@ -59,7 +59,7 @@ static __global__ void __launch_bounds__(THREADS, CHUNKS_A_PROCESSOR)
     run_chunks(const __grid_constant__ cell_model model, const hrnn_state *state, unsigned features,
                int first, float log_lr_momentum, uint64_t steps)
 {
-    /* A row more than threads, so that the lanes that add up different rows are in different
+    /* One more than threads, so that the lanes that add up different sums are in different
      * banks. */
     __shared__ float of_threads[SUMS][THREADS + 1];
     __shared__ double parts[GROUPS][WARP];

@@ -35,7 +35,7 @@
 enum {
     GRU_UNITS = 20,
     GRU_BIASES = 3 * GRU_UNITS, /* of r, u and c */
-    GRU_PAD = 64,               /* rows of activations are padded to whole vectors */
+    GRU_PAD = 64,               /* activations are padded to whole vectors */
 };
 
 /* [r,u] = σ([x,h]·gates), c = tanh([x, r∘h]·candidate); x is [n_in], h [20]. */

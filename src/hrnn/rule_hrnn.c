@@ -33,12 +33,12 @@ static int row_of_field(const rule_field *field)
     static const struct {
         const char *name;
         int row;
-    } rows[] = {
+    } fields[] = {
         {"hidden", ROW_HIDDEN}, {"average", ROW_AVERAGE},    {"mean_square", ROW_MEAN_SQUARE},
         {"log_lr", ROW_LOG_LR}, {"attended", ROW_ATTENTION},
     };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (strcmp(rows[i].name, field->name) == 0) return rows[i].row;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (strcmp(fields[i].name, field->name) == 0) return fields[i].row;
     return -1;
 }
 

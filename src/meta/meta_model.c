@@ -33,54 +33,54 @@ static const struct {
     {HRNN_SCHEDULE, "schedule."},
 };
 
-static int row_is_used(const hrnn_row *row, unsigned features)
+static int part_is_used(const hrnn_part *part, unsigned features)
 {
     for (size_t i = 0; i < sizeof feature_rows / sizeof *feature_rows; i++)
         if (!(features >> feature_rows[i].feature & 1) &&
-            strncmp(row->name, feature_rows[i].prefix, strlen(feature_rows[i].prefix)) == 0)
+            strncmp(part->name, feature_rows[i].prefix, strlen(feature_rows[i].prefix)) == 0)
             return 0;
     /* The tensor RNN feeds the parameter RNN and the global RNN. */
     const unsigned readers = 1u << HRNN_TENSOR_RNN | 1u << HRNN_GLOBAL_RNN;
-    return (features & readers) || strncmp(row->name, "tensor.", 7) != 0;
+    return (features & readers) || strncmp(part->name, "tensor.", 7) != 0;
 }
 
-/* Entry i of a row is of an input that a model with these features has. */
-static int input_is_used(const hrnn_row *row, size_t i, unsigned features)
+/* Entry i of a part is of an input that a model with these features has. */
+static int input_is_used(const hrnn_part *part, size_t i, unsigned features)
 {
     static const hrnn_feature context[HRNN_CONTEXT] = {HRNN_RATE_TO_SIZE, HRNN_ABSOLUTE_LR,
                                                        HRNN_TIME};
-    const size_t n = hrnn_row_count(row);
-    if (strstr(row->name, "from_context")) return features >> context[i * HRNN_CONTEXT / n] & 1;
-    if (!strstr(row->name, "from_outlook")) return 1;
+    const size_t n = hrnn_part_count(part);
+    if (strstr(part->name, "from_context")) return features >> context[i * HRNN_CONTEXT / n] & 1;
+    if (!strstr(part->name, "from_outlook")) return 1;
     return features >> (i * HRNN_OUTLOOK / n < HRNN_PROGRESS ? HRNN_HORIZON : HRNN_LOSSES) & 1;
 }
 
 void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS])
 {
-    for (int r = 0; r < HRNN_ROWS; r++) {
-        const hrnn_row *row = &hrnn_rows[r];
-        unsigned char *of_row = used + row->offset / sizeof(float);
-        for (size_t i = 0; i < hrnn_row_count(row); i++)
-            of_row[i] = row_is_used(row, features) && input_is_used(row, i, features);
+    for (int r = 0; r < HRNN_PARTS; r++) {
+        const hrnn_part *part = &hrnn_parts[r];
+        unsigned char *of_part = used + part->offset / sizeof(float);
+        for (size_t i = 0; i < hrnn_part_count(part); i++)
+            of_part[i] = part_is_used(part, features) && input_is_used(part, i, features);
     }
 }
 
-static void start_row(hrnn_model *model, const hrnn_row *row, float *x, random_stream *stream,
-                      double readout_scale)
+static void start_part(hrnn_model *model, const hrnn_part *part, float *x, random_stream *stream,
+                       double readout_scale)
 {
-    const size_t n = hrnn_row_count(row);
-    const int is_step = strcmp(row->name, "readout.step.weight") == 0;
-    const float deviation = is_step ? (float)(readout_scale / sqrt(HRNN_H0)) : row->value;
-    if (row->start == START_AS_STEP) {
+    const size_t n = hrnn_part_count(part);
+    const int is_step = strcmp(part->name, "readout.step.weight") == 0;
+    const float deviation = is_step ? (float)(readout_scale / sqrt(HRNN_H0)) : part->value;
+    if (part->start == START_AS_STEP) {
         memcpy(x, model->step_weight, n * sizeof *x);
-    } else if (row->start == START_CONSTANT) {
-        for (size_t i = 0; i < n; i++) x[i] = row->value;
-    } else if (row->start == START_UNIFORM) {
-        for (size_t i = 0; i < n; i++) x[i] = row->value * (float)draw_uniform(stream, -1, 1);
+    } else if (part->start == START_CONSTANT) {
+        for (size_t i = 0; i < n; i++) x[i] = part->value;
+    } else if (part->start == START_UNIFORM) {
+        for (size_t i = 0; i < n; i++) x[i] = part->value * (float)draw_uniform(stream, -1, 1);
     } else {
         draw_normals(stream, x, n, 1);
         for (size_t i = 0; i < n; i++)
-            x[i] = row->start == START_SHORTCUT ? row->value + 0.05f * x[i] : deviation * x[i];
+            x[i] = part->start == START_SHORTCUT ? part->value + 0.05f * x[i] : deviation * x[i];
     }
 }
 
@@ -89,9 +89,9 @@ void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
     random_stream stream = meta_stream(seed, META_START, 0, 0);
     *model = (hrnn_model){
         .min_log_lr = -33, .max_log_lr = 33, .initial_lr = 1e-4f, .features = HRNN_FULL};
-    for (int r = 0; r < HRNN_1_ROWS; r++)
-        start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), &stream,
-                  readout_scale);
+    for (int r = 0; r < HRNN_1_PARTS; r++)
+        start_part(model, &hrnn_parts[r], hrnn_part_data(model, &hrnn_parts[r]), &stream,
+                   readout_scale);
 }
 
 void meta_set_format(hrnn_model *model, int format)
@@ -99,10 +99,10 @@ void meta_set_format(hrnn_model *model, int format)
     static const unsigned features[] = {0, HRNN_FULL, HRNN_FULL | HRNN_2_FEATURES,
                                         HRNN_FULL | HRNN_2_FEATURES | HRNN_3_FEATURES};
     const unsigned known = (1u << hrnn_feature_total(model)) - 1;
-    const int rows = hrnn_row_total(model);
+    const int parts = hrnn_part_total(model);
     model->features = (model->features & features[format]) | (features[format] & ~known);
-    for (int r = rows; r < hrnn_row_total(model); r++)
-        start_row(model, &hrnn_rows[r], hrnn_row_data(model, &hrnn_rows[r]), NULL, 0);
+    for (int r = parts; r < hrnn_part_total(model); r++)
+        start_part(model, &hrnn_parts[r], hrnn_part_data(model, &hrnn_parts[r]), NULL, 0);
 }
 
 opt_status meta_switch_off(hrnn_model *model, const char *without, opt_error *error)
@@ -163,13 +163,13 @@ opt_status meta_save_model(const hrnn_model *model, const char *path, const meta
     if (!w) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", path);
     write_metadata(w, model);
     for (int i = 0; i < n_notes; i++) st_writer_metadata(w, notes[i].key, notes[i].value);
-    const int rows = hrnn_row_total(model);
-    for (int r = 0; r < rows; r++)
-        st_writer_tensor(w, hrnn_rows[r].name, ST_F32, hrnn_rows[r].dims, hrnn_rows[r].shape);
+    const int parts = hrnn_part_total(model);
+    for (int r = 0; r < parts; r++)
+        st_writer_tensor(w, hrnn_parts[r].name, ST_F32, hrnn_parts[r].dims, hrnn_parts[r].shape);
     opt_status status = st_writer_begin(w, path, 0, error);
-    for (int r = 0; r < rows && !status; r++)
-        status = st_writer_data(w, hrnn_row_data((hrnn_model *)model, &hrnn_rows[r]),
-                                hrnn_row_count(&hrnn_rows[r]) * sizeof(float), error);
+    for (int r = 0; r < parts && !status; r++)
+        status = st_writer_data(w, hrnn_part_data((hrnn_model *)model, &hrnn_parts[r]),
+                                hrnn_part_count(&hrnn_parts[r]) * sizeof(float), error);
     if (!status) status = st_writer_end(w, error);
     st_writer_free(w);
     return status;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include "hrnn/hrnn_model.h"
 
-/* The vector: [HRNN_META_PARAMS], in the order of hrnn_rows; the last ones are 0 and not used in
+/* The vector: [HRNN_META_PARAMS], in the order of hrnn_parts; the last ones are 0 and not used in
  * hrnn-1. */
 float *meta_params(hrnn_model *model);
 /* model's vector becomes theta, rounded to float. */

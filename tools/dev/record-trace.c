@@ -29,9 +29,9 @@ static hrnn_model make_model(random_stream *stream)
                         .max_log_lr = 4,
                         .initial_lr = 1e-3f,
                         .features = HRNN_FULL | HRNN_2_FEATURES | HRNN_3_FEATURES};
-    for (int r = 0; r < HRNN_ROWS; r++)
-        for (size_t i = 0; i < hrnn_row_count(&hrnn_rows[r]); i++)
-            hrnn_row_data(&model, &hrnn_rows[r])[i] = (float)(0.3 * uniform(stream));
+    for (int r = 0; r < HRNN_PARTS; r++)
+        for (size_t i = 0; i < hrnn_part_count(&hrnn_parts[r]); i++)
+            hrnn_part_data(&model, &hrnn_parts[r])[i] = (float)(0.3 * uniform(stream));
     model.input_decay_bias[0] += 2;
     model.scale_decay_bias[0] += 3;
     return model;
@@ -105,7 +105,7 @@ typedef struct {
     const float *data;
     size_t width; /* floats from one row of data to the next */
 } array;
-static array arrays[1 + HRNN_ROWS + 8 * TENSORS + 1];
+static array arrays[1 + HRNN_PARTS + 8 * TENSORS + 1];
 static int n_arrays;
 
 static void add(const char *name, int k, int dims, size_t rows, size_t columns, const float *data,
@@ -121,11 +121,11 @@ static void add(const char *name, int k, int dims, size_t rows, size_t columns, 
 
 static void list_arrays(hrnn_model *model)
 {
-    for (int r = 0; r < HRNN_ROWS; r++) {
-        const hrnn_row *row = &hrnn_rows[r];
+    for (int r = 0; r < HRNN_PARTS; r++) {
+        const hrnn_part *row = &hrnn_parts[r];
         char name[64];
         snprintf(name, sizeof name, "model.%s", row->name);
-        add(name, -1, row->dims, row->shape[0], row->shape[1], hrnn_row_data(model, row),
+        add(name, -1, row->dims, row->shape[0], row->shape[1], hrnn_part_data(model, row),
             row->shape[1]);
     }
     for (int k = 0; k < TENSORS; k++) {

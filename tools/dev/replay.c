@@ -378,20 +378,20 @@ static opt_status compare_meta_gradient(const network *net, verdict *worst, opt_
 {
     double error2 = 0, want2 = 0;
     const float *found = net->meta_gradient;
-    for (int r = 0; r < HRNN_1_ROWS; r++) {
-        const hrnn_row *row = &hrnn_rows[r];
+    for (int r = 0; r < HRNN_1_PARTS; r++) {
+        const hrnn_part *part = &hrnn_parts[r];
         char name[64];
-        snprintf(name, sizeof(name), "want.model.%s", row->name);
-        const float *want = st_floats(net->file, name, row->dims, row->shape, error);
+        snprintf(name, sizeof(name), "want.model.%s", part->name);
+        const float *want = st_floats(net->file, name, part->dims, part->shape, error);
         if (!want) return OPT_BAD_FILE;
-        const size_t n = hrnn_row_count(row);
+        const size_t n = hrnn_part_count(part);
         double largest = 0;
         for (size_t i = 0; i < n; i++) {
             largest = fmax(largest, fabs((double)want[i]));
             want2 += (double)want[i] * want[i];
             error2 += pow((double)found[i] - want[i], 2);
         }
-        compare(worst, row->name, -1, found, want, n, bound_meta_param * largest);
+        compare(worst, part->name, -1, found, want, n, bound_meta_param * largest);
         found += n;
     }
     judge(worst, "meta_gradient", -1, sqrt(error2), bound_gradient * sqrt(want2));
