@@ -1,3 +1,5 @@
+/* The tape and the cotangents in one arena, their layout, and the way forward. The way back is in
+ * hrnn_adjoint_back.c. */
 #include "adjoint/hrnn_adjoint_private.h"
 
 #include <stdlib.h>

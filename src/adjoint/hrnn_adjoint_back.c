@@ -1,3 +1,5 @@
+/* One recorded step back: cotangents enter by chunks, go through the RNNs of network and tensors,
+ * then tile by tile through the cell; each unit of work has sums of its own. */
 #include "adjoint/hrnn_adjoint_private.h"
 
 #include <math.h>

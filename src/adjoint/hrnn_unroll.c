@@ -1,3 +1,5 @@
+/* Forward with a copy of the parameters a step, then the same steps in reverse, each with the
+ * gradient of its term of the meta-loss and, of second order, a Hessian-vector product. */
 #include "adjoint/hrnn_unroll.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* Each function has two ways, malloc and memcpy or the CUDA runtime, which is called nowhere else,
+ * kernels aside; then the reports of the steps. */
 #include <stdlib.h>
 #include <string.h>
 #ifdef GPU

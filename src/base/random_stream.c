@@ -1,3 +1,5 @@
+/* Blocks of four numbers from Random123; where seed, purpose and index stand in its key and
+ * counter. */
 #include "base/random_stream.h"
 
 #include <Random123/philox.h>

@@ -1,3 +1,5 @@
+/* Two tables (quality, speed) of columns, each with its title, meaning and a function that prints
+ * its cell, and the notes above them. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

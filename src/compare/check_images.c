@@ -1,3 +1,5 @@
+/* darknet's check of all images of a list, read back from its log, and the list without those that
+ * it cannot decode. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <stdio.h>

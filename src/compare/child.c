@@ -1,3 +1,5 @@
+/* fork and exec with the signals, threads and output as a training needs them; its output by lines
+ * as it comes. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* The file as a whole in memory; a row at a time is cut into fields in place. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* The cfg's lines, the images that its lists and batch files name, and one digest over all of
+ * them. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

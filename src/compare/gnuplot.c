@@ -1,3 +1,5 @@
+/* gnuplot as a process whose complaint becomes the error, and text, colours and axes as its
+ * scripts want them. */
 #include <errno.h>
 #include <math.h>
 #include <signal.h>

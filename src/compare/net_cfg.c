@@ -1,3 +1,4 @@
+/* A line at a time, blanks taken out: all else of an edited cfg stays as it is. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* report.html in one file: texts and tables as HTML, pictures inside it as base64. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

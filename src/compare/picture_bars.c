@@ -1,3 +1,5 @@
+/* Pictures of bars: the speed of each optimizer, and how a step's time is split at each batch
+ * size. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

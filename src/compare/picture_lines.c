@@ -1,3 +1,5 @@
+/* Pictures of lines: loss against batch and time, and the final loss against the learning rate.
+ * Data blocks first, then a line of `plot` for each. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* The table of pictures, and gnuplot on the script of each; one that has nothing to show is
+ * removed. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

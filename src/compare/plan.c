@@ -1,3 +1,5 @@
+/* Optimizers, rates and seeds as the user names them become a list of runs, each with the text of
+ * its cfgs. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <errno.h>

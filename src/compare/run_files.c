@@ -1,3 +1,5 @@
+/* The logs of a run, read into a curve of at most CMP_BINS bins, and the file that says how the
+ * run ended. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <math.h>

@@ -1,3 +1,5 @@
+/* A folder holds one run, known by its digest: it is begun or continued, and refused to another.
+ * What a finished run no longer needs goes. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>

@@ -1,3 +1,5 @@
+/* From runs to results of a rate, from rates to the best one and its curve, from optimizers to how
+ * they stand to adam. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

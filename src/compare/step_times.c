@@ -1,3 +1,4 @@
+/* Look-ups among the times, and the table of them in summary.txt. */
 #include "compare/step_times.h"
 #include <math.h>
 #include <stdlib.h>

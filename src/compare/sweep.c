@@ -1,3 +1,5 @@
+/* Slots of cores, each with a training or free; one loop fills them, listens to all, and empties
+ * those that have ended. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>

@@ -1,3 +1,4 @@
+/* The tables as they are written. A curve is kept of the runs at the best and the default rate. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,5 @@
+/* The tables as they are read back: nothing is taken over before all rows of both files are
+ * checked. */
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>

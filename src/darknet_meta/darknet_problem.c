@@ -1,3 +1,5 @@
+/* One network of the host for each thread that evaluates; parameters are copied in and gradients
+ * out around its own forward and backward pass. */
 #include "darknet_meta/darknet_problem.h"
 
 #include <stdlib.h>

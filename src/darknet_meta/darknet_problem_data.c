@@ -1,3 +1,4 @@
+/* Images of a list or batch files, drawn, augmented and labelled as the host's training does. */
 #include "darknet_meta/darknet_problem_data.h"
 
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+/* Pairs of comma-separated cfgs and data cfgs, each opened once and added to a source as a row. */
 #include "darknet_meta/darknet_tasks.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The order of sync and rename that survives a crash, and the digest of a file. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Ranks as processes of MPI; messages in pieces, as it counts with int. */
 #include "meta/comm.h"
 
 #include <limits.h>

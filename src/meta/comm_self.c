@@ -1,3 +1,4 @@
+/* One rank: nothing travels. */
 #include "meta/comm.h"
 
 #include <stdlib.h>

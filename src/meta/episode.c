@@ -1,3 +1,5 @@
+/* An episode owns a problem's instance and an optimizer; its losses are logs of ratios to the
+ * start. At the end, its state as 64-bit words. */
 #include "meta/episode.h"
 
 #include <math.h>

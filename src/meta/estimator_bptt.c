@@ -1,3 +1,4 @@
+/* Problems and batches as the unroller wants them, and the average over an outer step's unrolls. */
 #include "meta/estimator_bptt.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* What is perturbed and what a pair of losses adds to the gradient; running the episodes is
+ * population.c's. */
 #include "meta/estimator_es.h"
 
 #include <math.h>

@@ -1,3 +1,5 @@
+/* All runs are one list, each independent of the others and found by part, row, optimizer, rate
+ * and seed; threads take them in the order of their cost. */
 #include "base/clock.h"
 #include "meta/evaluate.h"
 

@@ -1,3 +1,4 @@
+/* Each part of an evaluation as a table for people, then as a CSV file. */
 #include "meta/evaluate_report.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Which numbers of the vector a model uses, by the names of its parts; start values; the file. */
 #include "meta/meta_model.h"
 
 #include <math.h>

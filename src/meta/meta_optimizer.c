@@ -1,3 +1,4 @@
+/* Clip, then RMSProp, or Adam with decay of the weights; in double. */
 #include "meta/meta_optimizer.h"
 
 #include <math.h>

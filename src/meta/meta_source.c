@@ -1,3 +1,5 @@
+/* From the name of a corpus to its rows and their weights, and the image sets that these need,
+ * loaded once. */
 #include "meta/meta_source.h"
 
 #include <stdio.h>

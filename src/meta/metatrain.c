@@ -1,3 +1,5 @@
+/* Start or resume, and the loop of outer steps. Options, checkpoint and progress have files of
+ * their own. */
 #include "base/clock.h"
 #include "meta/metatrain.h"
 

@@ -1,3 +1,5 @@
+/* One row an option: name, kind, range, default, place in the structure. All readers and printers
+ * go through it. */
 #include "meta/metatrain_options.h"
 
 #include <errno.h>

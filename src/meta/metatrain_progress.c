@@ -1,3 +1,5 @@
+/* The CSV and the line for people, smoothed by family of problems; a resumed one drops the rows
+ * behind its start. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

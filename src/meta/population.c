@@ -1,3 +1,5 @@
+/* A pair's two episodes are units of work, dealt to ranks and taken by threads, longest first.
+ * What they gave reaches all ranks as 64-bit words and is added in the order of the pairs. */
 #include "meta/population.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Steps, and the mean of some losses in the last tenth of them, for several lengths of one run. */
 #include "meta/trial.h"
 
 #include <math.h>

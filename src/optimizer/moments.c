@@ -1,3 +1,4 @@
+/* Fields one after the other in one arena, and the loop over spans of tensors. */
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>

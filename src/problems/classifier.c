@@ -1,3 +1,5 @@
+/* A network and its samples: a batch is drawn for each step; the full loss goes over all, batch
+ * after batch. */
 #include "problems/classifier.h"
 
 #include <math.h>

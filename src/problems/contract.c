@@ -1,3 +1,4 @@
+/* Blocks of outputs that stay in registers; the loop over k is inside. */
 #include "problems/contract.h"
 
 #include "base/lanes.h"

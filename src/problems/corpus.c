@@ -1,3 +1,4 @@
+/* The specs, then the table of rows that weighs them. */
 #include "problems/corpus.h"
 
 #include <string.h>

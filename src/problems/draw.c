@@ -1,3 +1,4 @@
+/* Each number is 32 bits of the stream; normal ones are Box and Muller's pairs, LANES at a time. */
 #include "problems/draw.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* IDX files, compressed or not, averaged down to each side and sorted by class. */
 #include "problems/images.h"
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+/* What all problems have in common: their arrays, checks of a spec, the dispatch to the family,
+ * and their tensors as an optimizer takes them. */
 #include "problems/problem.h"
 
 #include <stdio.h>

@@ -1,3 +1,5 @@
+/* The CUDA runtime on a CPU: threads of a block are stacks that take turns between barriers, and
+ * the memory of either side is out of the reach of the other. */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
