@@ -19,6 +19,7 @@
 #include "meta/meta_model.h"
 #include "meta/population.h"
 #include "hrnn/rule_hrnn.h"
+#include "optimizer/rule.h"
 
 /* --- a system whose meta-loss is a quadratic of the meta-parameters --- */
 
@@ -250,6 +251,9 @@ static void test_episode(void **state)
     }
 }
 
+/* [n], where the gradient is taken: the tensors are parts of one array. */
+static const float *params_of(const episode *e) { return episode_optimizer(e)->tensors[0].param; }
+
 static void test_learning_rates(void **state)
 {
     (void)state;
@@ -264,9 +268,9 @@ static void test_learning_rates(void **state)
         episode_result r;
         episode *e = episode_create(&large, NULL, 4, 1, &model, &options, NULL);
         assert_non_null(e);
-        memcpy(x[run], episode_params(e), sizeof x[run]);
+        memcpy(x[run], params_of(e), sizeof x[run]);
         episode_run(e, 1, &r);
-        if (run) memcpy(x[run], episode_params(e), sizeof x[run]);
+        if (run) memcpy(x[run], params_of(e), sizeof x[run]);
         episode_free(e);
     }
     double low = INFINITY, high = 0;
@@ -331,7 +335,7 @@ static void test_packing(void **state)
         }
         assert_memory_equal(&r[0], &r[1], sizeof r[0]);
         assert_true(r[0].done && r[0].loss < 0);
-        assert_memory_equal(episode_params(e[0]), episode_params(e[1]),
+        assert_memory_equal(params_of(e[0]), params_of(e[1]),
                             episode_problem(e[0])->n * sizeof(float));
         for (int i = 0; i < 2; i++) episode_free(e[i]);
         free(bytes);

@@ -45,12 +45,6 @@ void hrnn_unroller_free(hrnn_unroller *u)
     free(u);
 }
 
-size_t hrnn_unroller_bytes(const hrnn_unroller *u)
-{
-    return sizeof *u + u->capacity * sizeof(float) + u->losses_capacity * sizeof(double) +
-           hrnn_adjoint_bytes(u->adjoint);
-}
-
 static opt_status reserve(hrnn_unroller *u, size_t steps, int keep_attended, opt_error *error)
 {
     const size_t p = u->params = hrnn_adjoint_params(u->adjoint);

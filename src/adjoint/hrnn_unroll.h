@@ -46,7 +46,6 @@ double hrnn_unroll_term(const hrnn_unroll_result *result, int t);
 typedef struct hrnn_unroller hrnn_unroller;
 hrnn_unroller *hrnn_unroller_new(opt_error *error);
 void hrnn_unroller_free(hrnn_unroller *u);
-size_t hrnn_unroller_bytes(const hrnn_unroller *u);
 
 /* T steps of opt (rule hrnn), which goes on where it stands: its parameters must have zeroed
  * gradients and be attended. Mini-batch numbers are opt's steps so far. Sets meta_gradient

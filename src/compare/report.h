@@ -33,9 +33,6 @@ opt_status cmp_write_page(const comparison *c, const char *folder, opt_error *er
  * expected. c is unchanged on failure. */
 opt_status cmp_read_tables(comparison *c, const char *folder, opt_error *error);
 
-/* Replaces c's times by those of times.csv; c is unchanged on failure. */
-opt_status cmp_read_times(comparison *c, const char *folder, opt_error *error);
-
 /* Frees runs (each one's bins and held_out), times, and zeroes c. All come from malloc. */
 void cmp_free(comparison *c);
 

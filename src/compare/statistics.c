@@ -46,7 +46,7 @@ static double loss_or_infinite(const cmp_run *run, double loss)
     return run->outcome == CMP_DIVERGED || isnan(loss) ? INFINITY : six_digits(loss);
 }
 
-double cmp_score(const cmp_run *run, int has_held_out)
+static double score_of(const cmp_run *run, int has_held_out)
 {
     return loss_or_infinite(run, has_held_out ? run->held_out_loss : run->loss);
 }
@@ -88,7 +88,7 @@ static cmp_rate_result make_rate_result(const comparison *c, const char *optimiz
         if (!is_run_of(run, optimizer, rate)) continue;
         result.seeds++;
         result.diverged += run->outcome == CMP_DIVERGED;
-        add_to_spread(&result.score, cmp_score(run, has_held_out));
+        add_to_spread(&result.score, score_of(run, has_held_out));
         add_to_spread(&result.held_out_loss,
                       has_held_out ? loss_or_infinite(run, run->held_out_loss) : NAN);
         add_to_spread(&result.loss, loss_or_infinite(run, run->loss));
@@ -138,7 +138,7 @@ static double score_on_seeds_of(const comparison *c, const char *optimizer, doub
         for (int k = 0; k < c->n_runs && !found; k++) {
             if (c->runs[k].seed != c->runs[i].seed) continue;
             if (!is_run_of(&c->runs[k], optimizer, rate)) continue;
-            sum += cmp_score(&c->runs[k], has_held_out);
+            sum += score_of(&c->runs[k], has_held_out);
             found = 1;
         }
         if (!found) return NAN;

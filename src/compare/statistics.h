@@ -72,9 +72,6 @@ int cmp_make_curve(const comparison *c, const char *optimizer, double rate, cmp_
 double cmp_steps_to(const cmp_curve *curve, double target);
 double cmp_seconds_to(const cmp_curve *curve, double target);
 
-/* The score above of one run. */
-double cmp_score(const cmp_run *run, int has_held_out);
-
 /* The run of c with that label, rate (as cmp_same_rate has it) and seed, or NULL. */
 cmp_run *cmp_find_run(const comparison *c, const char *optimizer, double rate, uint64_t seed);
 

@@ -11,7 +11,8 @@
 /* After so many updates in a row with gradients that are no numbers, the network is lost. */
 enum { MOST_BAD_UPDATES = 100, STATUS_DIVERGED = 3 };
 
-void hook_make_optimizer(network *net)
+/* Unless there is one. */
+static void make_optimizer(network *net)
 {
     struct darknet_hook *hook = net->hook;
     opt_error error;
@@ -88,7 +89,7 @@ void hook_begin_optimizer(network *net, const char *weights, int clear)
     const int resumes = weights && *weights && !clear;
     hook->training = 1;
     if (hook->settings.rule) {
-        hook_make_optimizer(net);
+        make_optimizer(net);
         hook->resumed = resumes && hook_resume_from(net, weights);
     } else if (resumes) {
         hook_resume_statistics(net, weights);
@@ -164,7 +165,7 @@ int hook_update(network *net)
     const float loss = take_loss(hook);
     if (!hook->settings.rule) return 0;
     hook_use_device(net);
-    hook_make_optimizer(net);
+    make_optimizer(net);
     hook_tell_horizon(net);
     ++*net->t;
     for (int k = 0; k < hook->table.n; k++)

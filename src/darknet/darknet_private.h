@@ -98,10 +98,8 @@ void hook_describe_schedule(network *net);
 char *hook_find_model(void);
 /* --- darknet_hook.c --- */
 
-/* Makes the optimizer if there is none yet. */
-void hook_make_optimizer(network *net);
-/* The same at the start of a training with optimizer=, then what the sidecar of weights (NULL or
- * "": none) holds, unless clear. */
+/* At the start of a training with optimizer=: makes the optimizer, if there is none yet, and takes
+ * what the sidecar of weights (NULL or "": none) holds, unless clear. */
 void hook_begin_optimizer(network *net, const char *weights, int clear);
 
 /* --- darknet_device.c: nothing for a network on the CPU, but for hook_zero_array --- */

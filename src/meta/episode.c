@@ -1,5 +1,5 @@
 /* An episode owns a problem's instance and an optimizer; its losses are logs of ratios to the
- * start. At the end, its state as 64-bit words. */
+ * start. At the end of the file, its state as bytes. */
 #include "meta/episode.h"
 
 #include <math.h>
@@ -201,8 +201,6 @@ void episode_begin_unroll(episode *e)
 }
 
 void episode_end_unroll(episode *e) { e->at.done = e->opt->steps; }
-
-const float *episode_params(const episode *e) { return e->x; }
 
 /* --- bytes: progress, x, z and context of each tensor, losses, the arena --- */
 

@@ -51,8 +51,7 @@ void episode_run(episode *e, uint64_t n, episode_result *result);
 
 problem *episode_problem(const episode *e);
 optimizer *episode_optimizer(const episode *e);
-const float *episode_params(const episode *e); /* [n], where the gradient is taken */
-double episode_start_loss(const episode *e);   /* f_0 */
+double episode_start_loss(const episode *e); /* f_0 */
 
 /* Around steps that something else takes with the episode's optimizer: its gradient is empty, and
  * it counts them. Such an episode does not end by itself. */

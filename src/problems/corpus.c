@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "problems/draw.h"
-
 #ifndef M_PI
 #define M_PI 3.14159265358979323846
 #endif
@@ -259,20 +257,4 @@ bool corpus_needs_images(unsigned corpus)
         if (corpus_table[i].corpora & corpus && spec_needs_images(&corpus_table[i].spec))
             return true;
     return false;
-}
-
-const corpus_row *corpus_draw(unsigned corpus, random_stream *stream)
-{
-    const corpus_row *last = NULL;
-    double total = 0;
-    for (size_t i = 0; i < corpus_table_rows; i++)
-        if (corpus_table[i].corpora & corpus) total += corpus_table[i].weight;
-    double left = draw_uniform(stream, 0, total);
-    for (size_t i = 0; i < corpus_table_rows; i++) {
-        if (!(corpus_table[i].corpora & corpus)) continue;
-        last = &corpus_table[i];
-        left -= last->weight;
-        if (left < 0) break;
-    }
-    return last;
 }

@@ -3,7 +3,6 @@
 #define META_CORPUS_H
 
 #include "problems/problem.h"
-#include "base/random_stream.h"
 
 enum {
     CORPUS_PAPER = 1,     /* the reference's groups that are on by default */
@@ -28,8 +27,5 @@ unsigned corpus_find(const char *name, opt_error *error);
 
 /* Whether a row of it needs images. */
 bool corpus_needs_images(unsigned corpus);
-
-/* One row of the corpus, by weight. */
-const corpus_row *corpus_draw(unsigned corpus, random_stream *stream);
 
 #endif
