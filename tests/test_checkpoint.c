@@ -115,6 +115,16 @@ static void save(optimizer *opt, const char *path)
     if (opt_save(opt, path, &note, 1, &blob, 1, &error)) fail_msg("%s", error.message);
 }
 
+static opt_status load(optimizer *opt, const char *path, opt_error *error)
+{
+    opt_error own = {0};
+    if (!error) error = &own;
+    opt_checkpoint *c = opt_checkpoint_open(path, error);
+    const opt_status status = c ? opt_load(opt, c, error) : error->status;
+    opt_checkpoint_close(c);
+    return status;
+}
+
 static void copy_params(network *to, const network *from)
 {
     for (int k = 0; k < N; k++)
@@ -164,9 +174,10 @@ static void test_resume(void **state)
         char offsets[10] = {0};
         opt_blob blobs[2] = {{"offsets", offsets, 10}, {"absent", offsets, 3}};
         opt_error error = {0};
-        if (opt_read_blobs(scratch_path("state"), blobs, 2, &error) ||
-            opt_load(second, scratch_path("state"), &error))
+        opt_checkpoint *c = opt_checkpoint_open(scratch_path("state"), &error);
+        if (!c || opt_read_blobs(c, blobs, 2, &error) || opt_load(second, c, &error))
             fail_msg("%s", error.message);
+        opt_checkpoint_close(c);
         assert_int_equal(opt_steps(second), 7);
         assert_memory_equal(offsets, "0123456789", 10);
         run(second, &after, 8, 12);
@@ -217,7 +228,7 @@ static optimizer *go_on(int row, network *net, const network *from)
     make_network(net);
     copy_params(net, from);
     optimizer *opt = create(row, net);
-    if (opt_load(opt, scratch_path("state"), &error)) fail_msg("%s", error.message);
+    if (load(opt, scratch_path("state"), &error)) fail_msg("%s", error.message);
     return opt;
 }
 
@@ -260,6 +271,27 @@ static void test_compact_and_back(void **state)
     check_compact_and_back(ATTENTION, COMPACT_ATTENTION);
 }
 
+/* A note that is too long, and then none of the others is there. */
+static void check_long_note(void)
+{
+    char value[400] = {0};
+    memset(value, 'x', sizeof(value) - 1);
+    st_writer *w = st_writer_new();
+    opt_error error = {0};
+    st_writer_metadata(w, "format", "opt-state-1");
+    st_writer_metadata(w, "host.images", "5");
+    st_writer_metadata(w, "host.weights", value);
+    assert_int_equal(st_writer_begin(w, scratch_path("state"), 1, &error), OPT_OK);
+    assert_int_equal(st_writer_end(w, &error), OPT_OK);
+    st_writer_free(w);
+    opt_note found[2] = {{"images", "x"}, {"weights", "x"}};
+    opt_checkpoint *c = opt_checkpoint_open(scratch_path("state"), &error);
+    assert_non_null(c);
+    assert_int_equal(opt_read_notes(c, found, 2, &error), OPT_BAD_FILE);
+    assert_string_equal(found[0].value, "");
+    opt_checkpoint_close(c);
+}
+
 static void test_notes(void **state)
 {
     (void)state;
@@ -270,15 +302,25 @@ static void test_notes(void **state)
     opt_note notes[3] = {{"weights", "a \"quoted\" name\n"}, {"images", "5"}, {"seed", ""}};
     assert_int_equal(opt_save(opt, scratch_path("state"), notes, 3, NULL, 0, &error), OPT_OK);
     opt_note found[4] = {{"images", "x"}, {"weights", "x"}, {"seed", "x"}, {"format", "x"}};
-    assert_int_equal(opt_read_notes(scratch_path("state"), found, 4, &error), OPT_OK);
+    opt_checkpoint *c = opt_checkpoint_open(scratch_path("state"), &error);
+    assert_non_null(c);
+    assert_int_equal(opt_read_notes(c, found, 4, &error), OPT_OK);
     assert_string_equal(found[0].value, "5");
     assert_string_equal(found[1].value, notes[0].value);
     assert_string_equal(found[2].value, "");
     assert_string_equal(found[3].value, ""); /* the file's own metadata are no notes */
-    found[0].value[0] = 'x';
-    assert_int_equal(opt_read_notes(scratch_path("absent"), found, 4, &error), OPT_NO_FILE);
-    assert_string_equal(found[0].value, "");
-    assert_int_equal(opt_read_notes("weights/hrnn.safetensors", found, 4, &error), OPT_BAD_FILE);
+    /* What was opened stays what it is when another takes its place. */
+    strcpy(notes[1].value, "6");
+    assert_int_equal(opt_save(opt, scratch_path("state"), notes, 3, NULL, 0, &error), OPT_OK);
+    assert_int_equal(opt_read_notes(c, found, 4, &error), OPT_OK);
+    assert_string_equal(found[0].value, "5");
+    opt_checkpoint_close(c);
+    check_long_note();
+    assert_null(opt_checkpoint_open(scratch_path("absent"), &error));
+    assert_int_equal(error.status, OPT_NO_FILE);
+    assert_null(opt_checkpoint_open("weights/hrnn.safetensors", &error));
+    assert_int_equal(error.status, OPT_BAD_FILE);
+    opt_checkpoint_close(NULL);
     opt_free(opt);
     free_network(&net);
 }
@@ -299,7 +341,7 @@ static void expect_refused(optimizer *opt, network *net, const char *path, opt_s
     unsigned char *before = snapshot(opt, &size);
     float first = net->tensors[0].param[0];
     opt_error error = {0};
-    assert_int_equal(opt_load(opt, path, &error), status);
+    assert_int_equal(load(opt, path, &error), status);
     assert_int_equal(error.status, status);
     if (!strstr(error.message, message) || !strstr(error.message, path))
         fail_msg("\"%s\" lacks \"%s\" or the path", error.message, message);
@@ -359,7 +401,10 @@ static void test_mismatch(void **state)
     char offsets[11] = "unchanged";
     const opt_blob blob = {"offsets", offsets, 11};
     opt_error error = {0};
-    assert_int_equal(opt_read_blobs(path, &blob, 1, &error), OPT_MISMATCH);
+    opt_checkpoint *c = opt_checkpoint_open(path, &error);
+    assert_non_null(c);
+    assert_int_equal(opt_read_blobs(c, &blob, 1, &error), OPT_MISMATCH);
+    opt_checkpoint_close(c);
     assert_non_null(strstr(error.message, "found 10 bytes, expected 11"));
     assert_string_equal(offsets, "unchanged");
     expect_refused(adam, &net, scratch_path("absent"), OPT_NO_FILE, "cannot be opened");
@@ -410,13 +455,13 @@ static void test_damage(void **state)
         const char *path = scratch_path("damaged");
         for (size_t cut = 0; cut < size; cut += 1 + cut / 100) {
             scratch_write(path, bytes, cut);
-            assert_int_equal(opt_load(opt, path, NULL), OPT_BAD_FILE);
+            assert_int_equal(load(opt, path, NULL), OPT_BAD_FILE);
         }
         for (size_t byte = 0; byte < size; byte++) {
             bytes[byte] ^= (unsigned char)(1 << byte % 8);
             scratch_write(path, bytes, size);
             bytes[byte] ^= (unsigned char)(1 << byte % 8);
-            assert_int_equal(opt_load(opt, path, NULL), OPT_BAD_FILE);
+            assert_int_equal(load(opt, path, NULL), OPT_BAD_FILE);
         }
         unsigned char *after = snapshot(opt, &size);
         assert_int_equal(size, size_after);
@@ -461,7 +506,7 @@ static void test_disk_full(void **state)
     signal(SIGXFSZ, handler);
     assert_int_equal(opt_save(opt, "/nowhere/state", NULL, 0, NULL, 0, NULL), OPT_IO);
     save(opt, path);
-    assert_int_equal(opt_load(opt, path, NULL), OPT_OK);
+    assert_int_equal(load(opt, path, NULL), OPT_OK);
     free(before);
     opt_free(opt);
     free_network(&net);

@@ -420,7 +420,9 @@ static void save(const network *net, const char *name)
 static void load(network *net, const char *name)
 {
     opt_error error = {0};
-    if (opt_load(net->opt, scratch_path(name), &error)) fail_msg("%s", error.message);
+    opt_checkpoint *c = opt_checkpoint_open(scratch_path(name), &error);
+    if (!c || opt_load(net->opt, c, &error)) fail_msg("%s", error.message);
+    opt_checkpoint_close(c);
 }
 
 static void expect_same_file(const char *name, const char *other)
@@ -506,7 +508,9 @@ static void test_failure(void **state)
                          OPT_IO);
         if (!strstr(error.message, "device cuda has failed: "))
             fail_msg("\"%s\" does not say that the device failed", error.message);
-        assert_int_equal(opt_load(net.opt, scratch_path("good"), &error), OPT_IO);
+        opt_checkpoint *c = opt_checkpoint_open(scratch_path("good"), &error);
+        assert_int_equal(opt_load(net.opt, c, &error), OPT_IO);
+        opt_checkpoint_close(c);
         expect_same_file("good", "state");
         emulation_reset();
         free_network(&net);

@@ -366,14 +366,20 @@ static void read_state(const char *path, const char *rule)
     char kept[10] = "unchanged";
     opt_blob host = {"kept", kept, 10};
     opt_note note = {"images", ""};
-    if (opt_read_notes(path, &note, 1, &error)) check_error(&error, path);
+    opt_checkpoint *c = opt_checkpoint_open(path, &error);
+    if (!c) {
+        check_error(&error, path);
+        opt_free(opt);
+        return;
+    }
+    if (opt_read_notes(c, &note, 1, &error)) check_error(&error, path);
     error = (opt_error){0};
-    if (opt_read_blobs(path, &host, 1, &error)) {
+    if (opt_read_blobs(c, &host, 1, &error)) {
         check_error(&error, path);
         assert_string_equal(kept, "unchanged");
     }
     error = (opt_error){0};
-    if (opt_load(opt, path, &error)) {
+    if (opt_load(opt, c, &error)) {
         check_error(&error, path);
         assert_int_equal(opt_steps(opt), 0);
     } else {
@@ -381,6 +387,7 @@ static void read_state(const char *path, const char *rule)
         opt_step(opt, NAN, 1, NULL);
         opt_show_true(opt);
     }
+    opt_checkpoint_close(c);
     opt_free(opt);
 }
 

@@ -159,7 +159,6 @@ void hook_hide_statistics(network *net);
 
 /* --- darknet_save.c --- */
 
-typedef enum { SIDECAR_NONE, SIDECAR_OURS, SIDECAR_OF_PENDING, SIDECAR_FOREIGN } sidecar_kind;
 char *hook_sidecar_path(const char *weights);
 /* Restores everything from the sidecar of weights; ends the program if it cannot. Returns 0 when
  * there is none. */

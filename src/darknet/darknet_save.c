@@ -224,12 +224,23 @@ void hook_read_floats(float *to, int n, const char *tensor, FILE *stream)
 
 static int holds(const char *path, const opt_note *notes);
 
-/* Reads the notes of a sidecar; 0: it is not there, or cannot be read. */
-static int note_sidecar(const char *sidecar, opt_note *notes)
+/* A sidecar that is read. */
+typedef struct {
+    opt_checkpoint *file;
+    opt_note notes[NOTES];
+} sidecar_file;
+
+/* Opens a sidecar and reads its notes; 0: it is not there, or, with *error set, cannot be read. */
+static int open_sidecar(sidecar_file *s, const char *sidecar, opt_error *error)
 {
-    opt_error error;
-    name_notes(notes);
-    return !access(sidecar, F_OK) && !opt_read_notes(sidecar, notes, NOTES, &error);
+    *error = (opt_error){0};
+    s->file = NULL;
+    name_notes(s->notes);
+    if (access(sidecar, F_OK)) return 0;
+    s->file = opt_checkpoint_open(sidecar, error);
+    if (s->file && !opt_read_notes(s->file, s->notes, NOTES, error)) return 1;
+    opt_checkpoint_close(s->file);
+    return 0;
 }
 
 static int is_without_optimizer(const opt_note *notes)
@@ -241,11 +252,14 @@ static int is_without_optimizer(const opt_note *notes)
  * holds something else. What is wrong with it is for hook_start_training to say. */
 static int read_biases(const char *weights, const blob_list *biases)
 {
-    opt_note notes[NOTES];
+    sidecar_file s;
     opt_error error;
     char *sidecar = hook_sidecar_path(weights);
-    const int found = note_sidecar(sidecar, notes) && holds(weights, notes) &&
-                      !opt_read_blobs(sidecar, biases->items, biases->n, &error);
+    int found = 0;
+    if (open_sidecar(&s, sidecar, &error)) {
+        found = holds(weights, s.notes) && !opt_read_blobs(s.file, biases->items, biases->n, NULL);
+        opt_checkpoint_close(s.file);
+    }
     free(sidecar);
     return found;
 }
@@ -333,64 +347,70 @@ static void adopt_seed(network *net, uint64_t seed)
         net->seed = seed;
 }
 
-int hook_resume_from(network *net, const char *weights)
+/* Everything that the sidecar holds. */
+static void take_sidecar(network *net, const char *sidecar, const sidecar_file *s)
 {
-    opt_note notes[NOTES];
     opt_error error;
-    char *sidecar = hook_sidecar_path(weights);
-    if (access(sidecar, F_OK)) {
-        free(sidecar);
-        return 0;
-    }
-    name_notes(notes);
-    if (opt_read_notes(sidecar, notes, NOTES, &error))
-        hook_die("%s; -clear starts afresh from the weights alone", error.message);
-    if (is_without_optimizer(notes)) {
-        free(sidecar);
-        return 0;
-    }
-    match_weights(net, weights, sidecar, notes);
-    uint64_t images = (uint64_t)net->batch * (uint64_t)net->subdivisions;
-    if (read_number(&notes[NOTE_BATCH], sidecar) != images)
+    const uint64_t images = (uint64_t)net->batch * (uint64_t)net->subdivisions;
+    if (read_number(&s->notes[NOTE_BATCH], sidecar) != images)
         hook_die("%s: batch is %s images an update, the cfg's %llu; -clear starts afresh from the "
                  "weights alone",
-                 sidecar, notes[NOTE_BATCH].value, (unsigned long long)images);
-    *net->seen = read_number(&notes[NOTE_SEEN], sidecar);
+                 sidecar, s->notes[NOTE_BATCH].value, (unsigned long long)images);
+    *net->seen = read_number(&s->notes[NOTE_SEEN], sidecar);
     net->rolling.batches = *net->seen / (size_t)net->batch; /* where the sidecar does not say */
     blob_list blobs = list_all(net);
     hook_pull_blobs(&blobs); /* those that the file does not hold stay */
-    if (opt_read_blobs(sidecar, blobs.items, blobs.n, &error))
+    if (opt_read_blobs(s->file, blobs.items, blobs.n, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
     /* parameters are among them, which have to be there when the state is read */
     hook_push_blobs(&blobs);
-    if (opt_load(net->hook->opt, sidecar, &error))
+    if (opt_load(net->hook->opt, s->file, &error))
         hook_die("%s; -clear starts afresh from the weights alone", error.message);
     hook_free_blobs(&blobs);
-    adopt_seed(net, read_number(&notes[NOTE_SEED], sidecar));
+    adopt_seed(net, read_number(&s->notes[NOTE_SEED], sidecar));
+}
+
+int hook_resume_from(network *net, const char *weights)
+{
+    sidecar_file s;
+    opt_error error;
+    char *sidecar = hook_sidecar_path(weights);
+    const int there = open_sidecar(&s, sidecar, &error);
+    if (error.status) hook_die("%s; -clear starts afresh from the weights alone", error.message);
+    const int resumes = there && !is_without_optimizer(s.notes);
+    if (resumes) {
+        match_weights(net, weights, sidecar, s.notes);
+        take_sidecar(net, sidecar, &s);
+    }
+    if (there) opt_checkpoint_close(s.file);
     free(sidecar);
-    return 1;
+    return resumes;
 }
 
 int hook_has_optimizer_state(const char *sidecar)
 {
-    opt_note notes[NOTES];
-    if (access(sidecar, F_OK)) return 0;
-    return !note_sidecar(sidecar, notes) || !is_without_optimizer(notes);
+    sidecar_file s;
+    opt_error error;
+    if (!open_sidecar(&s, sidecar, &error)) return error.status != OPT_OK;
+    opt_checkpoint_close(s.file);
+    return !is_without_optimizer(s.notes);
 }
 
 void hook_resume_statistics(network *net, const char *weights)
 {
-    opt_note notes[NOTES];
+    sidecar_file s;
     opt_error error;
     char *sidecar = hook_sidecar_path(weights);
-    if (note_sidecar(sidecar, notes) && is_without_optimizer(notes) && holds(weights, notes)) {
+    const int there = open_sidecar(&s, sidecar, &error);
+    if (there && is_without_optimizer(s.notes) && holds(weights, s.notes)) {
         blob_list blobs = {0};
         hook_add_rolling(&blobs, net);
         hook_pull_blobs(&blobs); /* those that the file does not hold stay */
-        if (opt_read_blobs(sidecar, blobs.items, blobs.n, &error))
+        if (opt_read_blobs(s.file, blobs.items, blobs.n, &error))
             hook_die("%s; -clear starts afresh from the weights alone", error.message);
         hook_push_blobs(&blobs);
         hook_free_blobs(&blobs);
     }
+    if (there) opt_checkpoint_close(s.file);
     free(sidecar);
 }

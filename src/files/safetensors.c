@@ -455,3 +455,19 @@ int st_checksum_holds(const st_file *file)
     XXH3_freeState(state);
     return memcmp(digest, checksum, ST_DIGITS) == 0;
 }
+
+st_file *st_open_sound(const char *path, const char *format, opt_error *error)
+{
+    st_file *file = st_open(path, error);
+    if (!file) return NULL;
+    const char *found = st_metadata(file, "format");
+    if (!found || strcmp(found, format) != 0)
+        opt_fail(error, OPT_BAD_FILE, "%s: format \"%.60s\", expected \"%s\"", path,
+                 found ? found : "", format);
+    else if (!st_checksum_holds(file))
+        opt_fail(error, OPT_BAD_FILE, "%s: its checksum is wrong: the file is corrupt", path);
+    else
+        return file;
+    st_close(file);
+    return NULL;
+}

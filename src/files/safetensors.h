@@ -50,6 +50,9 @@ opt_status st_number(const st_file *file, const char *key, double missing, doubl
  * those digits as zeros. Absent counts as unequal. */
 int st_checksum_holds(const st_file *file);
 
+/* st_open of a file whose metadata "format" is this and whose checksum holds; else OPT_BAD_FILE. */
+st_file *st_open_sound(const char *path, const char *format, opt_error *error);
+
 /* --- writing: declare everything, then stream the data in that order --- */
 typedef struct st_writer st_writer;
 st_writer *st_writer_new(void); /* NULL: no memory */

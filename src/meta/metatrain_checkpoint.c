@@ -161,34 +161,16 @@ opt_status metatrain_save(metatrain *m, opt_error *error)
 
 /* --- reading --- */
 
-static opt_status open_checkpoint(const char *path, st_file **file, opt_error *error)
-{
-    *file = st_open(path, error);
-    if (!*file) return error ? error->status : OPT_BAD_FILE;
-    const char *format = st_metadata(*file, "format");
-    opt_status status = OPT_OK;
-    if (!format || strcmp(format, format_name) != 0)
-        status = opt_fail(error, OPT_BAD_FILE, "%s: metadata format is \"%.40s\", expected \"%s\"",
-                          path, format ? format : "", format_name);
-    else if (!st_checksum_holds(*file))
-        status =
-            opt_fail(error, OPT_BAD_FILE, "%s: its checksum does not hold: it is damaged", path);
-    if (!status) return OPT_OK;
-    st_close(*file);
-    *file = NULL;
-    return status;
-}
-
 opt_status metatrain_checkpoint_options(const char *path, metatrain_options *options,
                                         opt_error *error)
 {
     opt_error inner = {0};
-    st_file *file = NULL;
     char *checkpoint = malloc(strlen(path) + sizeof ".checkpoint");
     if (!checkpoint) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory", path);
     sprintf(checkpoint, "%s.checkpoint", path);
     metatrain_defaults(options);
-    opt_status status = open_checkpoint(checkpoint, &file, error);
+    st_file *file = st_open_sound(checkpoint, format_name, error);
+    opt_status status = file ? OPT_OK : error ? error->status : OPT_BAD_FILE;
     const char *const keys[] = {"recipe", "run"};
     for (int i = 0; i < 2 && !status; i++) {
         const char *text = st_metadata(file, keys[i]);
@@ -253,8 +235,8 @@ opt_status metatrain_load(metatrain *m, opt_error *error)
 {
     piece pieces[PIECES];
     const int n_pieces = list_pieces(m, pieces);
-    st_file *file = NULL;
-    opt_status status = open_checkpoint(m->checkpoint, &file, error);
+    st_file *file = st_open_sound(m->checkpoint, format_name, error);
+    opt_status status = file ? OPT_OK : error ? error->status : OPT_BAD_FILE;
     if (!status) status = read_notes(m, file, error);
     for (int i = 0; i < n_pieces && !status; i++)
         status = read_piece(file, pieces[i].name, pieces[i].data, pieces[i].bytes, error);

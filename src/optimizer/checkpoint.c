@@ -157,24 +157,28 @@ done:
 
 /* --- loading --- */
 
-/* Opens a file that is a whole checkpoint, of whatever rule. */
-static opt_status open_checkpoint(const char *path, st_file **file, opt_error *error)
+struct opt_checkpoint {
+    st_file *file;
+};
+
+opt_checkpoint *opt_checkpoint_open(const char *path, opt_error *error)
 {
-    opt_error own = {0};
-    *file = st_open(path, &own);
-    if (!*file) return opt_fail(error, own.status, "%s", own.message);
-    const char *found = st_metadata(*file, "format");
-    opt_status status = OPT_OK;
-    if (!found || strcmp(found, format) != 0)
-        status = opt_fail(error, OPT_BAD_FILE, "%s: format \"%.60s\", expected \"%s\"", path,
-                          found ? found : "", format);
-    else if (!st_checksum_holds(*file))
-        status =
-            opt_fail(error, OPT_BAD_FILE, "%s: its checksum is wrong: the file is corrupt", path);
-    if (!status) return OPT_OK;
-    st_close(*file);
-    *file = NULL;
-    return status;
+    opt_checkpoint *c = malloc(sizeof(*c));
+    if (!c) {
+        opt_fail(error, OPT_NO_MEMORY, "%s: no memory to open it", path);
+        return NULL;
+    }
+    c->file = st_open_sound(path, format, error);
+    if (c->file) return c;
+    free(c);
+    return NULL;
+}
+
+void opt_checkpoint_close(opt_checkpoint *c)
+{
+    if (!c) return;
+    st_close(c->file);
+    free(c);
 }
 
 static opt_status fill_note(const st_file *file, opt_note *note, opt_error *error)
@@ -191,14 +195,12 @@ static opt_status fill_note(const st_file *file, opt_note *note, opt_error *erro
     return OPT_OK;
 }
 
-opt_status opt_read_notes(const char *path, opt_note *notes, int n_notes, opt_error *error)
+opt_status opt_read_notes(const opt_checkpoint *c, opt_note *notes, int n_notes, opt_error *error)
 {
+    opt_status status = OPT_OK;
     for (int i = 0; i < n_notes; i++) notes[i].value[0] = '\0';
-    st_file *file;
-    opt_status status = open_checkpoint(path, &file, error);
-    for (int i = 0; i < n_notes && !status; i++) status = fill_note(file, &notes[i], error);
+    for (int i = 0; i < n_notes && !status; i++) status = fill_note(c->file, &notes[i], error);
     for (int i = 0; i < n_notes && status; i++) notes[i].value[0] = '\0';
-    st_close(file);
     return status;
 }
 
@@ -300,37 +302,29 @@ static opt_status check_blobs(const st_file *file, const opt_blob *blobs, int n,
     return OPT_OK;
 }
 
-opt_status opt_read_blobs(const char *path, const opt_blob *blobs, int n_blobs, opt_error *error)
+opt_status opt_read_blobs(const opt_checkpoint *c, const opt_blob *blobs, int n_blobs,
+                          opt_error *error)
 {
-    st_file *file;
-    opt_status status = open_checkpoint(path, &file, error);
-    if (!status) status = check_blobs(file, blobs, n_blobs, error);
+    opt_status status = check_blobs(c->file, blobs, n_blobs, error);
     for (int i = 0; i < n_blobs && !status; i++) {
-        const st_tensor *t = find_blob(file, &blobs[i]);
+        const st_tensor *t = find_blob(c->file, &blobs[i]);
         if (t && t->bytes) memcpy(blobs[i].data, t->data, t->bytes);
     }
-    st_close(file);
     return status;
 }
 
-opt_status opt_load(optimizer *opt, const char *path, opt_error *error)
+opt_status opt_load(optimizer *opt, const opt_checkpoint *c, opt_error *error)
 {
-    st_file *file;
     uint64_t steps = 0;
-    opt_status status = open_checkpoint(path, &file, error);
-    if (status) return status;
-    loading l = {opt, file, 0};
-    status = check_text(file, "rule", opt->rule->name, "optimizer", error);
+    loading l = {opt, c->file, 0};
+    opt_status status = check_text(c->file, "rule", opt->rule->name, "optimizer", error);
     if (!status && opt->rule->identity)
-        status = check_text(file, "identity", opt->rule->identity(opt), "model", error);
-    if (!status) status = read_steps(file, &steps, error);
+        status = check_text(c->file, "identity", opt->rule->identity(opt), "model", error);
+    if (!status) status = read_steps(c->file, &steps, error);
     if (!status) status = check_tensors(&l, error);
     if (!status) status = visit_all(opt, take_piece, &l, error);
-    if (!status) {
-        opt->steps = steps;
-        if (opt->rule->loaded) opt->rule->loaded(opt);
-        status = check_device(opt, path, error);
-    }
-    st_close(file);
-    return status;
+    if (status) return status;
+    opt->steps = steps;
+    if (opt->rule->loaded) opt->rule->loaded(opt);
+    return check_device(opt, st_path(c->file), error);
 }

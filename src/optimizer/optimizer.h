@@ -5,7 +5,7 @@
  * line into an opt_error that names the file or the tensor, what was found and what was expected.
  *
  *     opt_default_options, opt_create
- *     opt_load                      to resume
+ *     opt_checkpoint_open, opt_load, opt_checkpoint_close   to resume
  *     opt_set_horizon               how many steps there will be, for those that want to know
  *     { gradients are added up; opt_step }   once a batch
  *     opt_show_true                 before the network is measured or saved
@@ -137,19 +137,27 @@ typedef struct {
 opt_status opt_save(const optimizer *opt, const char *file, const opt_note *notes, int n_notes,
                     const opt_blob *blobs, int n_blobs, opt_error *error);
 
-/* Reads only the notes of a checkpoint: fills value of each note whose key is there, "" elsewhere
- * (on a failure, all of them). Checks the checksum of the whole file. */
-opt_status opt_read_notes(const char *file, opt_note *notes, int n_notes, opt_error *error);
+/* A checkpoint that is read. Opening checks its checksum and thus reads all of it, once; what is
+ * read afterwards is of that file, also when another has taken its place. NULL and *error:
+ * OPT_NO_FILE, OPT_BAD_FILE, OPT_NO_MEMORY. */
+typedef struct opt_checkpoint opt_checkpoint;
+opt_checkpoint *opt_checkpoint_open(const char *file, opt_error *error);
+void opt_checkpoint_close(opt_checkpoint *checkpoint);
+
+/* Fills value of each note whose key is there, "" elsewhere (on a failure, all of them). */
+opt_status opt_read_notes(const opt_checkpoint *checkpoint, opt_note *notes, int n_notes,
+                          opt_error *error);
 
 /* Fills the blobs. One that the file does not hold is left as it is; one of another size is
  * OPT_MISMATCH. On any failure nothing has changed. */
-opt_status opt_read_blobs(const char *file, const opt_blob *blobs, int n_blobs, opt_error *error);
+opt_status opt_read_blobs(const opt_checkpoint *checkpoint, const opt_blob *blobs, int n_blobs,
+                          opt_error *error);
 
 /* Restores state and steps. opt must have been created with the same rule, model and tensors (names
  * and sizes are checked), and its params must hold θ as it was saved: a compact state with
  * attention keeps what is attended to as a distance from there. Without attention only the steps
  * that follow read them. On any failure nothing has changed, unless the GPU failed (OPT_IO). */
-opt_status opt_load(optimizer *opt, const char *file, opt_error *error);
+opt_status opt_load(optimizer *opt, const opt_checkpoint *checkpoint, opt_error *error);
 
 #ifdef __cplusplus
 }
