@@ -62,6 +62,30 @@ static void test_abandon(void **state)
     atomic_abandon(&(atomic_file){0});
 }
 
+static opt_status put_new(FILE *stream, void *status, opt_error *error)
+{
+    fputs("new", stream);
+    return *(opt_status *)status ? opt_fail(error, *(opt_status *)status, "the reason") : OPT_OK;
+}
+
+static void test_write(void **state)
+{
+    (void)state;
+    const char *path = scratch_path("file");
+    opt_error error = {0};
+    opt_status status = OPT_MISMATCH;
+    scratch_write(path, "old", 3);
+    assert_int_equal(atomic_write(path, put_new, &status, &error), OPT_MISMATCH);
+    assert_string_equal(error.message, "the reason");
+    expect_content(path, "old");
+    assert_false(scratch_exists(scratch_path("file.new")));
+    assert_int_equal(atomic_write(scratch_folder, put_new, &status, &error), OPT_IO);
+    status = OPT_OK;
+    assert_int_equal(atomic_write(path, put_new, &status, &error), OPT_OK);
+    expect_content(path, "new");
+    assert_false(scratch_exists(scratch_path("file.new")));
+}
+
 static void test_cannot_open(void **state)
 {
     (void)state;
@@ -149,6 +173,7 @@ int main(void)
         cmocka_unit_test(test_order),       cmocka_unit_test(test_abandon),
         cmocka_unit_test(test_cannot_open), cmocka_unit_test(test_cannot_rename),
         cmocka_unit_test(test_disk_full),   cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_write),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -40,11 +40,29 @@ static comparison make_drawable(const char *label)
     return c;
 }
 
+static opt_status write_pictures(const comparison *c, const char *folder, opt_error *error)
+{
+    cmp_statistics all;
+    opt_status status = cmp_make_statistics(c, &all, error);
+    if (!status) status = cmp_write_pictures(c, &all, folder, error);
+    cmp_free_statistics(&all);
+    return status;
+}
+
+static opt_status write_page(const comparison *c, const char *folder, opt_error *error)
+{
+    cmp_statistics all;
+    opt_status status = cmp_make_statistics(c, &all, error);
+    if (!status) status = cmp_write_page(c, &all, folder, error);
+    cmp_free_statistics(&all);
+    return status;
+}
+
 static void write_all(const comparison *c)
 {
     opt_error error = {0};
-    if (cmp_write_pictures(c, scratch_folder, &error) != OPT_OK ||
-        cmp_write_page(c, scratch_folder, &error) != OPT_OK)
+    if (write_pictures(c, scratch_folder, &error) != OPT_OK ||
+        write_page(c, scratch_folder, &error) != OPT_OK)
         fail_msg("%s", error.message);
 }
 
@@ -202,7 +220,7 @@ static opt_status draw_with(const comparison *c, const char *script, opt_error *
     }
     setenv("PATH", scratch_folder, 1);
     *error = (opt_error){0};
-    opt_status status = cmp_write_pictures(c, scratch_folder, error);
+    opt_status status = write_pictures(c, scratch_folder, error);
     setenv("PATH", path, 1);
     free(path);
     return status;
@@ -225,12 +243,12 @@ static void test_failures(void **state)
     assert_false(scratch_exists(scratch_path("curves.png.new")));
 
     const char *missing = scratch_path("missing");
-    assert_int_equal(cmp_write_pictures(&c, missing, &error), OPT_IO);
+    assert_int_equal(write_pictures(&c, missing, &error), OPT_IO);
     assert_non_null(strstr(error.message, "missing/curves.png"));
-    assert_int_equal(cmp_write_page(&c, missing, &error), OPT_IO);
+    assert_int_equal(write_page(&c, missing, &error), OPT_IO);
     assert_non_null(strstr(error.message, "missing/report.html"));
     scratch_write(scratch_path("curves.png"), "", 0);
-    assert_int_equal(cmp_write_page(&c, scratch_folder, &error), OPT_BAD_FILE);
+    assert_int_equal(write_page(&c, scratch_folder, &error), OPT_BAD_FILE);
     assert_non_null(strstr(error.message, "curves.png: 0 bytes, expected a picture"));
     cmp_free(&c);
 }

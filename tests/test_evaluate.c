@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/median.h"
 #include "problems/corpus.h"
 #include "meta/evaluate_report.h"
 #include "meta/meta_model.h"
@@ -212,8 +213,8 @@ static void test_ratios(void **state)
     assert_int_equal(evaluate_outcome(1.002), -1);
     assert_int_equal(evaluate_outcome(INFINITY), -1);
     double odd[] = {3, INFINITY, 1}, even[] = {4, 1, 3, 2};
-    assert_true(evaluate_median(odd, 3) == 3 && evaluate_median(even, 4) == 2.5);
-    assert_true(isnan(evaluate_median(odd, 0)));
+    assert_true(median(odd, 3) == 3 && median(even, 4) == 2.5);
+    assert_true(isnan(median(odd, 0)));
 }
 
 /* The smallest row of a group; and a long run cut at the horizon is a run of that length. */

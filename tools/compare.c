@@ -376,21 +376,31 @@ static void check_folder(sweep *s, const arguments *a)
     check(status, &error);
 }
 
-static opt_status report(const comparison *c, const char *out, opt_error *error)
+static opt_status write_report(const comparison *c, const cmp_statistics *all, const char *out,
+                               opt_error *error)
 {
     char path[PATH_MAX];
-    opt_status status = cmp_write_tables(c, out, error);
+    opt_status status = cmp_write_tables(c, all, out, error);
     snprintf(path, sizeof(path), "%s/summary.txt", out);
     char *summary = status ? NULL : text_read(path, error);
     if (!summary) return status ? status : OPT_NO_FILE;
     printf("%s\n", summary); /* also when nothing can be drawn */
     free(summary);
-    status = cmp_write_pictures(c, out, error);
-    if (!status) status = cmp_write_page(c, out, error);
+    status = cmp_write_pictures(c, all, out, error);
+    if (!status) status = cmp_write_page(c, all, out, error);
     if (status) return status;
     printf("%s/report.html has the pictures\n", out);
     if (fflush(stdout)) return opt_fail(error, OPT_IO, "standard output: %s", strerror(errno));
     return OPT_OK;
+}
+
+static opt_status report(const comparison *c, const char *out, opt_error *error)
+{
+    cmp_statistics all;
+    opt_status status = cmp_make_statistics(c, &all, error);
+    if (!status) status = write_report(c, &all, out, error);
+    cmp_free_statistics(&all);
+    return status;
 }
 
 static int count_cores(void)

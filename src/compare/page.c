@@ -222,9 +222,11 @@ static void put_head(FILE *f, const comparison *c, const cmp_statistics *all)
     }
 }
 
-static opt_status put_page(FILE *f, const comparison *c, const char *folder,
-                           const cmp_statistics *all, opt_error *error)
+static opt_status put_page(FILE *f, void *report, opt_error *error)
 {
+    const cmp_report *r = report;
+    const comparison *c = r->c;
+    const cmp_statistics *all = r->all;
     put_head(f, c, all);
     if (all->n) {
         fprintf(f,
@@ -238,7 +240,7 @@ static opt_status put_page(FILE *f, const comparison *c, const char *folder,
     }
     opt_status status = OPT_OK;
     for (const picture_row *row = cmp_pictures; row->file && status == OPT_OK; row++)
-        status = put_picture(f, folder, row, error);
+        status = put_picture(f, r->folder, row, error);
     fputs("<footer>All optimizers start from the same weights and see the same images in the same "
           "order for one seed. Setting ",
           f);
@@ -250,16 +252,9 @@ static opt_status put_page(FILE *f, const comparison *c, const char *folder,
     return status;
 }
 
-static opt_status write_page(FILE *f, const comparison *c, const char *folder, opt_error *error)
+opt_status cmp_write_page(const comparison *c, const cmp_statistics *all, const char *folder,
+                          opt_error *error)
 {
-    cmp_statistics all;
-    opt_status status = cmp_make_statistics(c, &all, error);
-    if (status == OPT_OK) status = put_page(f, c, folder, &all, error);
-    cmp_free_statistics(&all);
-    return status;
-}
-
-opt_status cmp_write_page(const comparison *c, const char *folder, opt_error *error)
-{
-    return cmp_write_file(c, folder, "report.html", write_page, error);
+    cmp_report report = {c, all, folder};
+    return cmp_write_file(folder, "report.html", put_page, &report, error);
 }

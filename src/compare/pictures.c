@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "files/atomic_file.h"
 #include "compare/gnuplot.h"
 #include "compare/pictures.h"
 #include "compare/report.h"
@@ -33,48 +32,52 @@ const picture_row cmp_pictures[] = {
      picture_draw_times},
     {NULL, NULL, NULL, NULL}};
 
-static opt_status draw_into(FILE *picture, const comparison *c, const cmp_statistics *all,
-                            const picture_row *row, int *empty, opt_error *error)
+typedef struct {
+    FILE *script;
+    const char *name; /* of the picture */
+} drawing;
+
+static opt_status draw_into(FILE *picture, void *context, opt_error *error)
 {
-    FILE *script = tmpfile();
-    if (!script)
-        return opt_fail(error, OPT_IO, "%s: no room for gnuplot's script: %s", row->file,
-                        strerror(errno));
-    picture_result result = row->draw(script, c, all);
-    opt_status status = OPT_OK;
-    *empty = result == PICTURE_EMPTY;
-    if (result == PICTURE_NO_MEMORY)
-        status = opt_fail(error, OPT_NO_MEMORY, "%s: no memory to draw it", row->file);
-    if (result == PICTURE_DRAWN) status = gnuplot_run(script, picture, row->file, error);
-    fclose(script);
-    return status;
+    const drawing *d = context;
+    return gnuplot_run(d->script, picture, d->name, error);
 }
 
-static opt_status write_picture(const comparison *c, const cmp_statistics *all, const char *folder,
-                                const picture_row *row, opt_error *error)
+/* A picture that there is nothing to draw in must not be left from an earlier report. */
+static opt_status remove_picture(const char *folder, const char *name, opt_error *error)
 {
-    char *path = cmp_join(folder, row->file);
-    if (!path) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", row->file);
-    atomic_file file;
-    int empty = 0;
-    opt_status status = atomic_open(&file, path, error);
-    if (status == OPT_OK) status = draw_into(file.stream, c, all, row, &empty, error);
-    if (status == OPT_OK && !empty) status = atomic_sync(&file, error);
-    if (status == OPT_OK && !empty) status = atomic_commit(&file, error);
-    if (status != OPT_OK || empty) atomic_abandon(&file);
-    if (status == OPT_OK && empty && unlink(path) != 0 && errno != ENOENT)
+    opt_status status = OPT_OK;
+    char *path = cmp_join(folder, name);
+    if (!path) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to remove it", name);
+    if (unlink(path) != 0 && errno != ENOENT)
         status = opt_fail(error, OPT_IO, "%s: is out of date and cannot be removed: %s", path,
                           strerror(errno));
     free(path);
     return status;
 }
 
-opt_status cmp_write_pictures(const comparison *c, const char *folder, opt_error *error)
+static opt_status write_picture(const comparison *c, const cmp_statistics *all, const char *folder,
+                                const picture_row *row, opt_error *error)
 {
-    cmp_statistics all;
-    opt_status status = cmp_make_statistics(c, &all, error);
+    drawing d = {tmpfile(), row->file};
+    opt_status status;
+    if (!d.script)
+        return opt_fail(error, OPT_IO, "%s: no room for gnuplot's script: %s", row->file,
+                        strerror(errno));
+    switch (row->draw(d.script, c, all)) {
+    case PICTURE_DRAWN: status = cmp_write_file(folder, row->file, draw_into, &d, error); break;
+    case PICTURE_EMPTY: status = remove_picture(folder, row->file, error); break;
+    default: status = opt_fail(error, OPT_NO_MEMORY, "%s: no memory to draw it", row->file);
+    }
+    fclose(d.script);
+    return status;
+}
+
+opt_status cmp_write_pictures(const comparison *c, const cmp_statistics *all, const char *folder,
+                              opt_error *error)
+{
+    opt_status status = OPT_OK;
     for (const picture_row *row = cmp_pictures; row->file && status == OPT_OK; row++)
-        status = write_picture(c, &all, folder, row, error);
-    cmp_free_statistics(&all);
+        status = write_picture(c, all, folder, row, error);
     return status;
 }

@@ -13,18 +13,23 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "compare/comparison.h"
+#include "compare/statistics.h"
 
-/* The five tables. OPT_IO names the file that cannot be written, OPT_NO_MEMORY. */
-opt_status cmp_write_tables(const comparison *c, const char *folder, opt_error *error);
+/* The three take the statistics of c, which are made once for all of them.
+ *
+ * The five tables. OPT_IO names the file that cannot be written, OPT_NO_MEMORY. */
+opt_status cmp_write_tables(const comparison *c, const cmp_statistics *all, const char *folder,
+                            opt_error *error);
 
 /* The pictures, drawn by gnuplot: those that there is something to draw in; the others are removed.
  * OPT_NO_FILE without gnuplot, OPT_IO with its first line when it fails. */
-opt_status cmp_write_pictures(const comparison *c, const char *folder, opt_error *error);
+opt_status cmp_write_pictures(const comparison *c, const cmp_statistics *all, const char *folder,
+                              opt_error *error);
 
 /* report.html, with the pictures that are in the folder inside: it needs nothing else and loads
  * nothing. */
-opt_status cmp_write_page(const comparison *c, const char *folder, opt_error *error);
+opt_status cmp_write_page(const comparison *c, const cmp_statistics *all, const char *folder,
+                          opt_error *error);
 
 /* Adds the runs of runs.csv and curves.csv to c (zeroed, or with runs). With c->setting "" c takes
  * network, data, setting, batches, batch_size and has_softmax from the file; else setting and

@@ -319,19 +319,26 @@ cmp_outcome run_files_outcome(const char *folder, char digest[17])
     return CMP_UNFINISHED;
 }
 
+typedef struct {
+    cmp_outcome outcome;
+    const char *digest;
+} run_end;
+
+static opt_status put_end(FILE *stream, void *context, opt_error *error)
+{
+    const run_end *end = context;
+    (void)error;
+    fprintf(stream, "%s %s\n", end->outcome == CMP_DIVERGED ? "diverged" : "finished", end->digest);
+    return OPT_OK;
+}
+
 opt_status run_files_set_outcome(const char *folder, cmp_outcome outcome, const char *digest,
                                  opt_error *error)
 {
     char path[4096];
-    atomic_file file;
+    run_end end = {outcome, digest};
     snprintf(path, sizeof(path), "%s/done", folder);
-    opt_status status = atomic_open(&file, path, error);
-    if (status) return status;
-    fprintf(file.stream, "%s %s\n", outcome == CMP_DIVERGED ? "diverged" : "finished", digest);
-    status = atomic_sync(&file, error);
-    if (!status) status = atomic_commit(&file, error);
-    if (status) atomic_abandon(&file);
-    return status;
+    return atomic_write(path, put_end, &end, error);
 }
 
 static int names_files(const char *line)

@@ -34,17 +34,17 @@ opt_status make_folders(const char *path, opt_error *error)
     return opt_fail(error, OPT_IO, "%s: is not a folder", path);
 }
 
+static opt_status put_text(FILE *stream, void *text, opt_error *error)
+{
+    (void)error;
+    fputs(text, stream);
+    return OPT_OK;
+}
+
 opt_status write_text(const char *path, const char *text, opt_error *error)
 {
-    atomic_file file;
     if (!text) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", path);
-    opt_status status = atomic_open(&file, path, error);
-    if (status) return status;
-    fputs(text, file.stream);
-    status = atomic_sync(&file, error);
-    if (!status) status = atomic_commit(&file, error);
-    if (status) atomic_abandon(&file);
-    return status;
+    return atomic_write(path, put_text, (void *)text, error);
 }
 
 /* Removes those files of a folder whose names begin and end so; with all, the folder itself too. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/median.h"
 #include "compare/statistics.h"
 
 double cmp_default_rate(const char *optimizer)
@@ -279,20 +280,12 @@ static void find_range(cmp_summary *s)
     if (s->best >= first) s->best_at_edge = (s->best == s->n_rates - 1) - (s->best == first);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 double cmp_median(double *values, long n)
 {
     long finite = 0;
     for (long i = 0; i < n; i++)
         if (isfinite(values[i])) values[finite++] = values[i];
-    if (finite == 0) return NAN;
-    qsort(values, (size_t)finite, sizeof(*values), by_value);
-    return (values[(finite - 1) / 2] + values[finite / 2]) / 2;
+    return median(values, (size_t)finite);
 }
 
 cmp_run *cmp_find_run(const comparison *c, const char *optimizer, double rate, uint64_t seed)

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "files/atomic_file.h"
 #include "compare/cells.h"
 #include "compare/csv.h"
 #include "compare/report.h"
@@ -23,17 +22,22 @@ static void put_fields(FILE *f, const double *values, int n)
 
 /* --- runs and curves --- */
 
-static int keeps_curve(const comparison *c, const cmp_run *run)
+static int keeps_curve(const cmp_statistics *all, const cmp_run *run)
 {
-    double best;
     if (run->outcome == CMP_UNFINISHED) return 0;
     if (cmp_same_rate(run->rate, cmp_default_rate(run->optimizer))) return 1;
-    return cmp_best_rate(c, run->optimizer, &best) >= 0 && cmp_same_rate(run->rate, best);
+    for (int i = 0; i < all->n; i++) {
+        const cmp_summary *s = &all->optimizers[i];
+        if (strcmp(s->optimizer, run->optimizer) == 0)
+            return cmp_same_rate(run->rate, s->rates[s->best].rate);
+    }
+    return 0;
 }
 
-static void put_run(FILE *f, const comparison *c, const cmp_run *run)
+static void put_run(FILE *f, const cmp_report *r, const cmp_run *run)
 {
-    int kept = keeps_curve(c, run);
+    const comparison *c = r->c;
+    int kept = keeps_curve(r->all, run);
     csv_put_text(f, c->network);
     fputc(',', f);
     csv_put_text(f, c->data);
@@ -52,13 +56,13 @@ static void put_run(FILE *f, const comparison *c, const cmp_run *run)
             kept ? run->n_held_out : 0);
 }
 
-static opt_status write_runs(FILE *f, const comparison *c, const char *folder, opt_error *error)
+static opt_status write_runs(FILE *f, void *report, opt_error *error)
 {
-    (void)folder;
+    const cmp_report *r = report;
     (void)error;
     fputs(RUNS_HEADER "\n", f);
-    for (int i = 0; i < c->n_runs; i++)
-        if (c->runs[i].outcome != CMP_UNFINISHED) put_run(f, c, &c->runs[i]);
+    for (int i = 0; i < r->c->n_runs; i++)
+        if (r->c->runs[i].outcome != CMP_UNFINISHED) put_run(f, r, &r->c->runs[i]);
     return OPT_OK;
 }
 
@@ -72,14 +76,14 @@ static void put_point(FILE *f, const cmp_run *run, const char *kind, long batch,
     fputc('\n', f);
 }
 
-static opt_status write_curves(FILE *f, const comparison *c, const char *folder, opt_error *error)
+static opt_status write_curves(FILE *f, void *report, opt_error *error)
 {
-    (void)folder;
+    const cmp_report *r = report;
     (void)error;
     fputs(CURVES_HEADER "\n", f);
-    for (int i = 0; i < c->n_runs; i++) {
-        const cmp_run *run = &c->runs[i];
-        if (!keeps_curve(c, run)) continue;
+    for (int i = 0; i < r->c->n_runs; i++) {
+        const cmp_run *run = &r->c->runs[i];
+        if (!keeps_curve(r->all, run)) continue;
         for (int k = 0; k < run->n_bins; k++) {
             const cmp_bin *bin = &run->bins[k];
             put_point(f, run, "training", bin->batch, (double[]){bin->loss, NAN, bin->seconds});
@@ -93,15 +97,16 @@ static opt_status write_curves(FILE *f, const comparison *c, const char *folder,
     return OPT_OK;
 }
 
-static opt_status write_times(FILE *f, const comparison *c, const char *folder, opt_error *error)
+static opt_status write_times(FILE *f, void *report, opt_error *error)
 {
-    (void)folder;
+    const cmp_report *r = report;
     (void)error;
     fputs(TIMES_HEADER "\n", f);
-    for (int i = 0; i < c->n_times; i++) {
-        csv_put_text(f, c->times[i].optimizer);
-        fprintf(f, ",%d", c->times[i].batch_size);
-        put_fields(f, (double[]){c->times[i].batch_seconds, c->times[i].update_seconds}, 2);
+    for (int i = 0; i < r->c->n_times; i++) {
+        const cmp_step_time *time = &r->c->times[i];
+        csv_put_text(f, time->optimizer);
+        fprintf(f, ",%d", time->batch_size);
+        put_fields(f, (double[]){time->batch_seconds, time->update_seconds}, 2);
         fputc('\n', f);
     }
     return OPT_OK;
@@ -139,29 +144,22 @@ static void put_summary(FILE *f, const cmp_summary *s)
     fputc('\n', f);
 }
 
-static opt_status write_summary(FILE *f, const comparison *c, const char *folder, opt_error *error)
+static opt_status write_summary(FILE *f, void *report, opt_error *error)
 {
-    (void)folder;
-    cmp_statistics statistics;
-    opt_status status = cmp_make_statistics(c, &statistics, error);
-    if (status != OPT_OK) return status;
+    const cmp_report *r = report;
+    (void)error;
     fputs(SUMMARY_HEADER "\n", f);
-    for (int i = 0; i < statistics.n; i++) put_summary(f, &statistics.optimizers[i]);
-    cmp_free_statistics(&statistics);
+    for (int i = 0; i < r->all->n; i++) put_summary(f, &r->all->optimizers[i]);
     return OPT_OK;
 }
 
-static opt_status write_text(FILE *f, const comparison *c, const char *folder, opt_error *error)
+static opt_status write_summary_text(FILE *f, void *report, opt_error *error)
 {
-    (void)folder;
-    cmp_statistics statistics;
-    opt_status status = cmp_make_statistics(c, &statistics, error);
-    if (status != OPT_OK) return status;
+    const cmp_report *r = report;
     cmp_statistics timed;
-    status = cmp_list_timed(c, &statistics, &timed, error);
-    if (status == OPT_OK) cmp_put_text(f, c, &statistics, &timed);
+    opt_status status = cmp_list_timed(r->c, r->all, &timed, error);
+    if (status == OPT_OK) cmp_put_text(f, r->c, r->all, &timed);
     cmp_free_statistics(&timed);
-    cmp_free_statistics(&statistics);
     return status;
 }
 
@@ -173,34 +171,31 @@ char *cmp_join(const char *folder, const char *name)
     return path;
 }
 
-opt_status cmp_write_file(const comparison *c, const char *folder, const char *name,
-                          cmp_writer *write, opt_error *error)
+opt_status cmp_write_file(const char *folder, const char *name, atomic_writer *write, void *context,
+                          opt_error *error)
 {
     char *path = cmp_join(folder, name);
     if (!path) return opt_fail(error, OPT_NO_MEMORY, "%s: no memory to write it", name);
-    atomic_file file;
-    opt_status status = atomic_open(&file, path, error);
-    if (status == OPT_OK) status = write(file.stream, c, folder, error);
-    if (status == OPT_OK) status = atomic_sync(&file, error);
-    if (status == OPT_OK) status = atomic_commit(&file, error);
-    if (status != OPT_OK) atomic_abandon(&file);
+    opt_status status = atomic_write(path, write, context, error);
     free(path);
     return status;
 }
 
-opt_status cmp_write_tables(const comparison *c, const char *folder, opt_error *error)
+opt_status cmp_write_tables(const comparison *c, const cmp_statistics *all, const char *folder,
+                            opt_error *error)
 {
     static const struct {
         const char *name;
-        cmp_writer *write;
+        atomic_writer *write;
     } files[] = {{"runs.csv", write_runs},
                  {"curves.csv", write_curves},
                  {"times.csv", write_times},
                  {"summary.csv", write_summary},
-                 {"summary.txt", write_text}};
+                 {"summary.txt", write_summary_text}};
+    cmp_report report = {c, all, folder};
     opt_status status = OPT_OK;
     for (size_t i = 0; i < sizeof(files) / sizeof(*files) && status == OPT_OK; i++)
-        status = cmp_write_file(c, folder, files[i].name, files[i].write, error);
+        status = cmp_write_file(folder, files[i].name, files[i].write, &report, error);
     return status;
 }
 

@@ -3,7 +3,8 @@
 #define TABLES_H
 
 #include <stdio.h>
-#include "compare/comparison.h"
+#include "files/atomic_file.h"
+#include "compare/statistics.h"
 
 #define RUNS_HEADER                                                                                \
     "network,data,setting,batches,batch_size,softmax,optimizer,rate,seed,outcome,last_batch,"      \
@@ -25,13 +26,16 @@
 /* "folder/name", to be freed; NULL without memory. */
 char *cmp_join(const char *folder, const char *name);
 
-/* folder: where the file will be. */
-typedef opt_status cmp_writer(FILE *stream, const comparison *c, const char *folder,
-                              opt_error *error);
+/* What the files of a report are written from. */
+typedef struct {
+    const comparison *c;
+    const cmp_statistics *all; /* of c */
+    const char *folder;        /* where the files will be */
+} cmp_report;
 
-/* Writes folder/name whole or not at all. */
-opt_status cmp_write_file(const comparison *c, const char *folder, const char *name,
-                          cmp_writer *write, opt_error *error);
+/* Writes folder/name whole or not at all. context: of write, see atomic_write. */
+opt_status cmp_write_file(const char *folder, const char *name, atomic_writer *write, void *context,
+                          opt_error *error);
 
 /* Frees what a run points to. */
 void cmp_free_run(cmp_run *run);

@@ -15,45 +15,48 @@ static const struct table_kind {
     [TABLE_HELD_OUT] = {"a valid_log=", "batch,images,loss,accuracy,seconds\n"},
 };
 
-/* Copies the rows of batches up to `last`, whole lines only, none when last is 0 (a measurement of
- * other starting weights); returns the last one's batch, or -1. */
-static long copy_rows(FILE *from, FILE *to, size_t last, const struct table_kind *kind,
-                      const char *path)
+/* The rows of a table that stay. */
+typedef struct {
+    FILE *from;
+    size_t last; /* batch; 0: none stays */
+    const struct table_kind *kind;
+    const char *path;
+    long copied; /* batch of the last one, or -1 */
+} kept_rows;
+
+/* Copies those of batches up to `last`, whole lines only, none when it is 0 (a measurement of other
+ * starting weights). */
+static opt_status copy_rows(FILE *to, void *context, opt_error *error)
 {
+    kept_rows *rows = context;
     char line[512];
-    long copied = -1;
-    fputs(kind->header, to);
-    if (!fgets(line, sizeof(line), from)) return copied;
-    if (strcmp(line, kind->header) != 0)
-        hook_die("%s: is not %s of this program; move it away", path, kind->option);
-    while (last && fgets(line, sizeof(line), from)) {
+    fputs(rows->kind->header, to);
+    if (!fgets(line, sizeof(line), rows->from)) return OPT_OK;
+    if (strcmp(line, rows->kind->header) != 0)
+        return opt_fail(error, OPT_BAD_FILE, "%s: is not %s of this program; move it away",
+                        rows->path, rows->kind->option);
+    while (rows->last && fgets(line, sizeof(line), rows->from)) {
         char *end;
         unsigned long long batch = strtoull(line, &end, 10);
-        if (!strchr(line, '\n') || end == line || batch > last) break;
+        if (!strchr(line, '\n') || end == line || batch > rows->last) break;
         fputs(line, to);
-        copied = (long)batch;
+        rows->copied = (long)batch;
     }
-    return copied;
+    return OPT_OK;
 }
 
 /* A table keeps what belongs to the batches that the weights have seen: nothing for a fresh
  * start. */
 static long keep_rows(const char *path, const struct table_kind *kind, size_t last)
 {
-    atomic_file file = {0};
     opt_error error;
     struct stat there;
     if (stat(path, &there) || !S_ISREG(there.st_mode)) return -1; /* none yet, or a device */
-    FILE *old = fopen(path, "r");
-    if (!old) hook_die("%s: cannot read it (%s)", path, strerror(errno));
-    if (atomic_open(&file, path, &error)) hook_die("%s", error.message);
-    long copied = copy_rows(old, file.stream, last, kind, path);
-    fclose(old);
-    if (atomic_sync(&file, &error) || atomic_commit(&file, &error)) {
-        atomic_abandon(&file);
-        hook_die("%s", error.message);
-    }
-    return copied;
+    kept_rows rows = {fopen(path, "r"), last, kind, path, -1};
+    if (!rows.from) hook_die("%s: cannot read it (%s)", path, strerror(errno));
+    if (atomic_write(path, copy_rows, &rows, &error)) hook_die("%s", error.message);
+    fclose(rows.from);
+    return rows.copied;
 }
 
 static void write_row(const run_table *table, const char *format, ...)

@@ -112,6 +112,17 @@ void atomic_abandon(atomic_file *file)
     *file = (atomic_file){0};
 }
 
+opt_status atomic_write(const char *path, atomic_writer *write, void *context, opt_error *error)
+{
+    atomic_file file;
+    opt_status status = atomic_open(&file, path, error);
+    if (!status) status = write(file.stream, context, error);
+    if (!status) status = atomic_sync(&file, error);
+    if (!status) status = atomic_commit(&file, error);
+    if (status) atomic_abandon(&file);
+    return status;
+}
+
 static opt_status digest_stream(FILE *stream, const char *path, char digest[33], uint64_t *size,
                                 opt_error *error)
 {

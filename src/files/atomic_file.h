@@ -27,6 +27,11 @@ opt_status atomic_adopt(const char *path, opt_error *error);
 /* Instead of the above at any point: closes, removes the pending file. Legal on a zeroed struct. */
 void atomic_abandon(atomic_file *file);
 
+/* All of the above: write puts the contents on the stream. What it or anything else fails with
+ * leaves path as it was. */
+typedef opt_status atomic_writer(FILE *stream, void *context, opt_error *error);
+opt_status atomic_write(const char *path, atomic_writer *write, void *context, opt_error *error);
+
 /* XXH3-128 of a file's contents as 32 hex digits and a NUL, and its size. */
 opt_status file_digest(const char *path, char digest[33], uint64_t *size, opt_error *error);
 

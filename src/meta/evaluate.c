@@ -400,16 +400,3 @@ double evaluate_ratio(double a, double b)
 }
 
 int evaluate_outcome(double ratio) { return ratio < 1 - TIE ? 1 : ratio > 1 + TIE ? -1 : 0; }
-
-static int compare_values(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double evaluate_median(double *values, int n)
-{
-    if (n == 0) return NAN;
-    qsort(values, (size_t)n, sizeof *values, compare_values);
-    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}

@@ -85,7 +85,5 @@ int evaluate_start_mean(const evaluation *e, int row, int rate, evaluate_mean *m
 double evaluate_ratio(double a, double b);
 /* Better (1), worse (-1), or within 0.1 % (0). */
 int evaluate_outcome(double ratio);
-/* Sorts values; the mean of the two in the middle of an even number. NAN for none. */
-double evaluate_median(double *values, int n);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/median.h"
 #include "files/atomic_file.h"
 
 /* The loss of a row under the subject and under each baseline at its best rate. */
@@ -108,7 +109,7 @@ static void print_group(const evaluation *e, const char *group, double *values, 
     if (!rows) return;
     fprintf(f, "%-20s %5d %4d", group ? group : "all", rows, diverged);
     for (int b = 0; b < o->n_baselines; b++)
-        fprintf(f, " | %9.4g %5d %5d", evaluate_median(values + b * most, rows), wins[b], ties[b]);
+        fprintf(f, " | %9.4g %5d %5d", median(values + b * most, (size_t)rows), wins[b], ties[b]);
     fprintf(f, " | %5d\n", all);
 }
 
@@ -152,9 +153,9 @@ static void print_length(const evaluation *e, int k, double *values, FILE *f)
         rises += outcome < 0;
     }
     fprintf(f, "%9llu %7d %9d %14.4g", (unsigned long long)(o->horizon * evaluate_lengths[k]), runs,
-            diverged, evaluate_median(values, runs));
+            diverged, median(values, (size_t)runs));
     if (k)
-        fprintf(f, " %11.4g %7d %7d %7d", evaluate_median(values + most, compared), falls,
+        fprintf(f, " %11.4g %7d %7d %7d", median(values + most, (size_t)compared), falls,
                 compared - falls - rises, rises);
     fputc('\n', f);
 }
@@ -195,9 +196,9 @@ static void print_start(const evaluation *e, int k, double *values, FILE *f)
         close += values[rows++] <= 1.05;
         diverged += mean.diverged;
     }
-    const double median = evaluate_median(values, rows);
+    const double middle = median(values, (size_t)rows);
     fprintf(f, "%9g %7d %9d %14.4g %11.4g %9d\n", evaluate_start_rate(k),
-            rows * evaluate_get_options(e)->seeds, diverged, median,
+            rows * evaluate_get_options(e)->seeds, diverged, middle,
             rows ? values[rows - 1] : (double)NAN, close);
 }
 
@@ -307,34 +308,43 @@ static void write_starts(const evaluation *e, FILE *f)
     }
 }
 
+typedef struct {
+    const char *name;
+    unsigned part;                             /* EVALUATE_ROWS ... */
+    void (*write)(const evaluation *, FILE *); /* NULL: the report for people */
+} report_file;
+
+typedef struct {
+    const evaluation *e;
+    const char *model;
+    const report_file *kind;
+} writing;
+
+static opt_status put_file(FILE *stream, void *context, opt_error *error)
+{
+    const writing *w = context;
+    (void)error;
+    if (w->kind->write)
+        w->kind->write(w->e, stream);
+    else
+        evaluate_print(w->e, w->model, stream);
+    return OPT_OK;
+}
+
 /* Of a part that was not evaluated now, what an earlier evaluation has left is removed: a folder is
  * of one evaluation. */
-static opt_status write_file(const evaluation *e, const char *model, const char *folder,
-                             const char *name, int wanted,
-                             void (*write)(const evaluation *, FILE *), opt_error *error)
+static opt_status write_file(writing *w, const char *folder, opt_error *error)
 {
-    atomic_file file = {0};
     opt_status status = OPT_OK;
+    const char *name = w->kind->name;
     const size_t size = strlen(folder) + strlen(name) + 2;
     char *path = malloc(size);
     if (!path) return opt_fail(error, OPT_NO_MEMORY, "no memory to write %s", name);
     snprintf(path, size, "%s/%s", folder, name);
-    if (!wanted) {
-        if (remove(path) && errno != ENOENT)
-            status = opt_fail(error, OPT_IO, "%s: cannot be removed: %s", path, strerror(errno));
-        goto end;
-    }
-    status = atomic_open(&file, path, error);
-    if (!status) {
-        if (write)
-            write(e, file.stream);
-        else
-            evaluate_print(e, model, file.stream);
-        status = atomic_sync(&file, error);
-    }
-    if (!status) status = atomic_commit(&file, error);
-    if (status) atomic_abandon(&file);
-end:
+    if (evaluate_get_options(w->e)->parts & w->kind->part)
+        status = atomic_write(path, put_file, w, error);
+    else if (remove(path) && errno != ENOENT)
+        status = opt_fail(error, OPT_IO, "%s: cannot be removed: %s", path, strerror(errno));
     free(path);
     return status;
 }
@@ -352,19 +362,13 @@ opt_status evaluate_make_folder(const char *folder, opt_error *error)
 opt_status evaluate_write(const evaluation *e, const char *model, const char *folder,
                           opt_error *error)
 {
-    static const struct {
-        const char *name;
-        unsigned part;
-        void (*write)(const evaluation *, FILE *);
-    } files[] = {{"report.txt", EVALUATE_ALL, NULL},
-                 {"rows.csv", EVALUATE_ROWS, write_rows},
-                 {"sweep.csv", EVALUATE_ROWS, write_sweep},
-                 {"lengths.csv", EVALUATE_LENGTHS, write_lengths},
-                 {"starts.csv", EVALUATE_STARTS, write_starts}};
+    static const report_file files[] = {{"report.txt", EVALUATE_ALL, NULL},
+                                        {"rows.csv", EVALUATE_ROWS, write_rows},
+                                        {"sweep.csv", EVALUATE_ROWS, write_sweep},
+                                        {"lengths.csv", EVALUATE_LENGTHS, write_lengths},
+                                        {"starts.csv", EVALUATE_STARTS, write_starts}};
     opt_status status = evaluate_make_folder(folder, error);
     for (size_t i = 0; i < sizeof files / sizeof *files && !status; i++)
-        status = write_file(e, model, folder, files[i].name,
-                            (evaluate_get_options(e)->parts & files[i].part) != 0, files[i].write,
-                            error);
+        status = write_file(&(writing){e, model, &files[i]}, folder, error);
     return status;
 }

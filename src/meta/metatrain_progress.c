@@ -91,21 +91,27 @@ static void copy_rows(FILE *from, FILE *to, uint64_t step)
     free(line);
 }
 
+typedef struct {
+    const progress *p;
+    uint64_t step;
+} csv_start;
+
+static opt_status write_start(FILE *stream, void *context, opt_error *error)
+{
+    const csv_start *start = context;
+    FILE *before = fopen(start->p->csv_path, "r");
+    (void)error;
+    write_header(start->p, stream);
+    copy_rows(before, stream, start->step);
+    if (before) fclose(before);
+    return OPT_OK;
+}
+
 opt_status progress_open_csv(progress *p, uint64_t step, opt_error *error)
 {
-    atomic_file file;
-    opt_status status = atomic_open(&file, p->csv_path, error);
+    csv_start start = {p, step};
+    const opt_status status = atomic_write(p->csv_path, write_start, &start, error);
     if (status) return status;
-    FILE *before = fopen(p->csv_path, "r");
-    write_header(p, file.stream);
-    copy_rows(before, file.stream, step);
-    if (before) fclose(before);
-    status = atomic_sync(&file, error);
-    if (!status) status = atomic_commit(&file, error);
-    if (status) {
-        atomic_abandon(&file);
-        return status;
-    }
     p->csv = fopen(p->csv_path, "a");
     if (p->csv) return OPT_OK;
     return opt_fail(error, OPT_IO, "%s: cannot be opened: %s", p->csv_path, strerror(errno));
