@@ -196,7 +196,7 @@ void hrnn_adjoint_add_gradient(hrnn_adjoint *a, const float *gradient)
     }
 }
 
-/* --- the way back, but for its steps --- */
+/* --- the start of the way back --- */
 
 void hrnn_adjoint_turn(hrnn_adjoint *a, int last)
 {
@@ -214,48 +214,4 @@ void hrnn_adjoint_turn(hrnn_adjoint *a, int last)
         unit->n_tails = unit->tiles = 0;
     }
     a->left = last;
-}
-
-/* Adds a unit's outer products to the meta-gradient. */
-static void add_unit(hrnn_adjoint *a, adjoint_unit *unit)
-{
-    enum { N = HRNN_H0 };
-    const double *sums = unit->totals;
-    hrnn_adjoint_flush(unit);
-    for (int i = 0; i < HRNN_FAN * 2 * N; i++)
-        GRADIENT(a, param_gates_weight)[i] += sums[SUM_GATES + i];
-    for (int i = 0; i < HRNN_FAN * N; i++)
-        GRADIENT(a, param_candidate_weight)[i] += sums[SUM_CANDIDATE + i];
-    for (int j = 0; j < N; j++) {
-        GRADIENT(a, input_decay_weight)[j] += sums[SUM_DECAY + 2 * j];
-        GRADIENT(a, scale_decay_weight)[j] += sums[SUM_DECAY + 2 * j + 1];
-        GRADIENT(a, step_weight)[j] += sums[SUM_READOUT + 3 * j];
-        GRADIENT(a, attention_weight)[j] += sums[SUM_READOUT + 3 * j + 1];
-        GRADIENT(a, log_lr_weight)[j] += sums[SUM_READOUT + 3 * j + 2];
-    }
-    for (int s = 0; s < HRNN_SCALES && hrnn_has(&a->state->model, HRNN_SHORTCUT); s++) {
-        GRADIENT(a, step_shortcut)[s] += sums[SUM_SHORTCUT + 2 * s];
-        GRADIENT(a, attention_shortcut)[s] += sums[SUM_SHORTCUT + 2 * s + 1];
-    }
-}
-
-/* The first state is param.init, tensor.init and global.init everywhere. */
-static void add_start(hrnn_adjoint *a)
-{
-    const hrnn_state *state = a->state;
-    for (size_t b = 0; b < count_blocks(state); b++)
-        for (int j = 0; j < HRNN_H0; j++) {
-            const float *row = a->cot + (b * COT_ROWS + ROW_HIDDEN + (size_t)j) * BLOCK;
-            for (int i = 0; i < BLOCK; i++) GRADIENT(a, param_init)[j] += (double)row[i];
-        }
-    for (int k = 0; k < state->n; k++)
-        vector_add_double(GRADIENT(a, tensor_init), a->tensors[k].z_cot, HRNN_H1);
-    vector_add_double(GRADIENT(a, global_init), a->global_cot, HRNN_H2);
-}
-
-void hrnn_adjoint_finish(hrnn_adjoint *a, float *meta_gradient)
-{
-    for (int u = 0; u < a->n_units; u++) add_unit(a, &a->units[u]);
-    if (a->from_start && a->left == 0) add_start(a);
-    for (int i = 0; i < HRNN_META_PARAMS; i++) meta_gradient[i] = (float)a->gradient[i];
 }

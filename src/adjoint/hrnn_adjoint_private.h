@@ -89,7 +89,4 @@ static inline float *cot_block(const hrnn_adjoint *a, const hrnn_tensor *tensor,
     return a->cot + (block * BLOCK + i) * COT_ROWS;
 }
 
-/* Adds what is left in a unit's tails and sums to its totals. */
-void hrnn_adjoint_flush(adjoint_unit *unit);
-
 #endif
