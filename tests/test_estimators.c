@@ -438,11 +438,11 @@ static void test_average(void **state)
 
 /* --- populations --- */
 
-static const meta_row rows[] = {{"quadratic", "quadratic 20", 1, &quadratic},
-                                {"quadratic", "quadratic 3", 2, &small},
-                                {"noisy", "noisy 20", 1, &noisy},
-                                {"sum", "sum", 1, &sum}};
-static const meta_source source = {"test", rows, 4, NULL};
+static const source_row rows[] = {{"quadratic", "quadratic 20", 1, &quadratic},
+                                  {"quadratic", "quadratic 3", 2, &small},
+                                  {"noisy", "noisy 20", 1, &noisy},
+                                  {"sum", "sum", 1, &sum}};
+static const problem_source source = {"test", rows, 4, NULL};
 
 /* The meta-parameters after `steps` plain gradient steps with `threads` threads. */
 static void train(int kind, int threads, int steps, double *theta)
@@ -507,8 +507,8 @@ static void test_bad_problem(void **state)
 {
     (void)state;
     const problem_spec bad = {.family = quadratic_problem, .dimension = -1};
-    const meta_row row = {"bad", "bad", 1, &bad};
-    const meta_source one = {"bad", &row, 1, NULL};
+    const source_row row = {"bad", "bad", 1, &bad};
+    const problem_source one = {"bad", &row, 1, NULL};
     const hrnn_model model = make_model(0);
     const population_options options = {
         .pairs = 2, .sigma = 0.01, .steps = {5, 60}, .truncation = 8, .episode = usual};

@@ -124,9 +124,9 @@ static void test_true_parameters(void **state)
 
 /* --- evaluations --- */
 
-static const meta_row rows[] = {
+static const source_row rows[] = {
     {"one", "round", 1, &bowl_1}, {"two", "system", 1, &quadratic}, {"two", "long", 1, &bowl_5}};
-static const meta_source source = {"made", rows, 3, NULL};
+static const problem_source source = {"made", rows, 3, NULL};
 
 static evaluate_options make_options(opt_options subject)
 {
@@ -187,8 +187,8 @@ static void test_best_rate(void **state)
 static void test_tied_rates(void **state)
 {
     (void)state;
-    const meta_row row = {"one", "still", 1, &still};
-    const meta_source stills = {"stills", &row, 1, NULL};
+    const source_row row = {"one", "still", 1, &still};
+    const problem_source stills = {"stills", &row, 1, NULL};
     const evaluate_options o = make_options(descent(1));
     opt_error error = {0};
     evaluate_mean best;
@@ -423,8 +423,8 @@ static void test_horizon(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    const meta_row bad[] = {{"one", "round", 1, &bowl_1}, {"one", "impossible", 1, &impossible}};
-    const meta_source bad_source = {"bad", bad, 2, NULL};
+    const source_row bad[] = {{"one", "round", 1, &bowl_1}, {"one", "impossible", 1, &impossible}};
+    const problem_source bad_source = {"bad", bad, 2, NULL};
     evaluate_options o = make_options(descent(0.1));
     opt_error error = {0};
     assert_null(evaluate_create(&o, &bad_source, &error));

@@ -13,7 +13,7 @@
 #include "darknet_meta/darknet_tasks.h"
 #include "meta/comm.h"
 #include "meta/evaluate_report.h"
-#include "meta/meta_source.h"
+#include "problems/source.h"
 #include "meta/metatrain.h"
 
 /* argp's keys; the table's options come last */
@@ -232,8 +232,8 @@ static void show_progress(void *context, uint64_t done, uint64_t runs, double le
     if (!terminal || done == runs) fputc('\n', stderr);
 }
 
-static opt_status run_evaluation(arguments *a, const hrnn_model *model, const meta_source *source,
-                                 const char *folder, opt_error *error)
+static opt_status run_evaluation(arguments *a, const hrnn_model *model,
+                                 const problem_source *source, const char *folder, opt_error *error)
 {
     char name[400], digest[33];
     uint64_t size;

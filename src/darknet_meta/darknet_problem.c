@@ -341,7 +341,7 @@ void darknet_task_free(darknet_task *task)
     free(task);
 }
 
-meta_row darknet_task_row(const darknet_task *task)
+source_row darknet_task_row(const darknet_task *task)
 {
-    return (meta_row){task->family, task->name, 1, &task->spec};
+    return (source_row){task->family, task->name, 1, &task->spec};
 }

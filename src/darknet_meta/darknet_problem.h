@@ -1,5 +1,5 @@
-/* A Darknet cfg with the data that it trains on, as a problem to meta-train on (meta/problem.h):
- * the host's own starts, batches, forward and backward passes, on the CPU.
+/* A Darknet cfg with the data that it trains on, as a problem to meta-train on
+ * (problems/problem.h): the host's own starts, batches, forward and backward passes, on the CPU.
  *
  * An instance of seed S starts where `darknet` starts with seed=S in [net], and its step t sees
  * batch t of such a training, augmentation and dropout included. Its objective is the mean over the
@@ -12,7 +12,7 @@
 #ifndef DARKNET_PROBLEM_H
 #define DARKNET_PROBLEM_H
 
-#include "meta/population.h"
+#include "problems/source.h"
 
 typedef struct darknet_task darknet_task;
 
@@ -26,6 +26,6 @@ void darknet_task_free(darknet_task *task);
 
 /* Its row, of weight 1, which lives as long as the task: the family is the cfg's base name, the
  * name tells other texts and other data from it. */
-meta_row darknet_task_row(const darknet_task *task);
+source_row darknet_task_row(const darknet_task *task);
 
 #endif

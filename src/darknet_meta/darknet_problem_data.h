@@ -1,4 +1,4 @@
-/* Private to src/darknet_problem*.c: the batches of `classifier train` and `cifar train`. */
+/* Private to darknet_problem*.c: the batches of `classifier train` and `cifar train`. */
 #ifndef DARKNET_PROBLEM_DATA_H
 #define DARKNET_PROBLEM_DATA_H
 

@@ -13,7 +13,7 @@
 struct darknet_tasks {
     int n;
     darknet_task **task; /* [n] */
-    meta_row *rows;      /* [n] */
+    source_row *rows;    /* [n] */
 };
 
 static int max_threads(void)

@@ -2,7 +2,7 @@
 #ifndef DARKNET_TASKS_H
 #define DARKNET_TASKS_H
 
-#include "meta/meta_source.h"
+#include "problems/source.h"
 
 typedef struct darknet_tasks darknet_tasks;
 

@@ -29,7 +29,7 @@ typedef struct {
 
 struct evaluation {
     evaluate_options options;
-    const meta_source *source;
+    const problem_source *source;
     int n_rows, n_long_rows, *rows, *long_rows; /* indices in the source */
     run *runs;                                  /* by part, row, optimizer, rate, seed */
     size_t n_runs, part_start[3];
@@ -105,7 +105,7 @@ static opt_status measure_row(evaluation *e, int r, opt_error *error)
 }
 
 /* How many rows of the same group come before row r. */
-static int place_in_group(const meta_source *source, int r)
+static int place_in_group(const problem_source *source, int r)
 {
     int n = 0;
     for (int i = 0; i < r; i++) n += strcmp(source->rows[i].family, source->rows[r].family) == 0;
@@ -194,7 +194,7 @@ static opt_status check_options(const evaluate_options *o, opt_error *error)
     return OPT_OK;
 }
 
-evaluation *evaluate_create(const evaluate_options *options, const meta_source *source,
+evaluation *evaluate_create(const evaluate_options *options, const problem_source *source,
                             opt_error *error)
 {
     if (check_options(options, error)) return NULL;
@@ -318,18 +318,18 @@ opt_status evaluate_run(evaluation *e, const evaluate_callbacks *callbacks, opt_
 
 const evaluate_options *evaluate_get_options(const evaluation *e) { return &e->options; }
 
-const meta_source *evaluate_source(const evaluation *e) { return e->source; }
+const problem_source *evaluate_source(const evaluation *e) { return e->source; }
 
 int evaluate_n_rows(const evaluation *e) { return e->n_rows; }
 
-const meta_row *evaluate_row(const evaluation *e, int row)
+const source_row *evaluate_row(const evaluation *e, int row)
 {
     return &e->source->rows[e->rows[row]];
 }
 
 int evaluate_n_long_rows(const evaluation *e) { return e->n_long_rows; }
 
-const meta_row *evaluate_long_row(const evaluation *e, int row)
+const source_row *evaluate_long_row(const evaluation *e, int row)
 {
     return &e->source->rows[e->long_rows[row]];
 }

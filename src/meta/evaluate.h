@@ -43,7 +43,7 @@ opt_status evaluate_read_horizon(const char *path, uint64_t *steps, opt_error *e
 typedef struct evaluation evaluation;
 
 /* source is borrowed. OPT_BAD_OPTION: a problem or an optimizer cannot be made. */
-evaluation *evaluate_create(const evaluate_options *options, const meta_source *source,
+evaluation *evaluate_create(const evaluate_options *options, const problem_source *source,
                             opt_error *error);
 void evaluate_free(evaluation *e);
 
@@ -59,12 +59,12 @@ opt_status evaluate_run(evaluation *e, const evaluate_callbacks *callbacks, opt_
 /* --- what the runs say; what a stop has left unfinished is not there (0) --- */
 
 const evaluate_options *evaluate_get_options(const evaluation *e);
-const meta_source *evaluate_source(const evaluation *e);
+const problem_source *evaluate_source(const evaluation *e);
 int evaluate_n_rows(const evaluation *e); /* of the first and the last part */
-const meta_row *evaluate_row(const evaluation *e, int row);
+const source_row *evaluate_row(const evaluation *e, int row);
 /* Rows of the second part: of each group the one with the fewest parameters. */
 int evaluate_n_long_rows(const evaluation *e);
-const meta_row *evaluate_long_row(const evaluation *e, int row);
+const source_row *evaluate_long_row(const evaluation *e, int row);
 /* All parts' runs, and those finished. */
 uint64_t evaluate_runs(const evaluation *e, uint64_t *done);
 

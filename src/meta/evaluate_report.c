@@ -13,7 +13,7 @@
 
 /* The loss of a row under the subject and under each baseline at its best rate. */
 typedef struct {
-    const meta_row *row;
+    const source_row *row;
     evaluate_mean subject, baseline[EVALUATE_BASELINES];
     double rate[EVALUATE_BASELINES], ratio[EVALUATE_BASELINES];
     int outcome[EVALUATE_BASELINES];
@@ -233,7 +233,7 @@ void evaluate_print(const evaluation *e, const char *model, FILE *stream)
 
 /* --- files --- */
 
-static void put_names(const meta_row *row, FILE *f)
+static void put_names(const source_row *row, FILE *f)
 {
     fprintf(f, "\"%s\",\"%s\"", row->name, row->family);
 }

@@ -83,7 +83,7 @@ static opt_status refuse_existing(const metatrain *m, opt_error *error)
     return OPT_OK;
 }
 
-static metatrain *make(const metatrain_options *options, const meta_source *source,
+static metatrain *make(const metatrain_options *options, const problem_source *source,
                        const char *path, const hrnn_model *start, const char *note, comm *c,
                        int resume, opt_error *error)
 {
@@ -112,14 +112,14 @@ fail:
     return NULL;
 }
 
-metatrain *metatrain_create(const metatrain_options *options, const meta_source *source,
+metatrain *metatrain_create(const metatrain_options *options, const problem_source *source,
                             const char *path, const hrnn_model *start, const char *note, comm *c,
                             opt_error *error)
 {
     return make(options, source, path, start, note, c, 0, error);
 }
 
-metatrain *metatrain_resume(const metatrain_options *options, const meta_source *source,
+metatrain *metatrain_resume(const metatrain_options *options, const problem_source *source,
                             const char *path, comm *c, opt_error *error)
 {
     return make(options, source, path, NULL, "", c, 1, error);

@@ -37,7 +37,7 @@ typedef struct {
 /* A fresh run that will write path. start: the model to go on from, or NULL: a random one. note:
  * where it comes from, for the metadata ("" for none). options are checked here; source, c and path
  * are borrowed. OPT_BAD_OPTION also when path, its checkpoint or its CSV exist. Collective. */
-metatrain *metatrain_create(const metatrain_options *options, const meta_source *source,
+metatrain *metatrain_create(const metatrain_options *options, const problem_source *source,
                             const char *path, const hrnn_model *start, const char *note, comm *c,
                             opt_error *error);
 
@@ -47,7 +47,7 @@ opt_status metatrain_checkpoint_options(const char *path, metatrain_options *opt
                                         opt_error *error);
 /* That run; of its options those of the run (metatrain_option.of_run) may differ. OPT_MISMATCH: the
  * corpus has changed. Collective. */
-metatrain *metatrain_resume(const metatrain_options *options, const meta_source *source,
+metatrain *metatrain_resume(const metatrain_options *options, const problem_source *source,
                             const char *path, comm *c, opt_error *error);
 
 /* Runs to the end, or until a signal asks to stop (*signal is then that signal, else 0), and saves.

@@ -25,11 +25,11 @@ static uint64_t hash_images(const image_data *images, uint64_t hash)
 }
 
 /* Of what problems are drawn from: the rows' order, names and weights, and the images. */
-static void source_digest(const meta_source *source, char digest[17])
+static void source_digest(const problem_source *source, char digest[17])
 {
     uint64_t hash = hash_images(source->images, 0);
     for (int r = 0; r < source->n; r++) {
-        const meta_row *row = &source->rows[r];
+        const source_row *row = &source->rows[r];
         hash = XXH3_64bits_withSeed(row->family, strlen(row->family), hash);
         hash = XXH3_64bits_withSeed(row->name, strlen(row->name), hash);
         hash = XXH3_64bits_withSeed(&row->weight, sizeof row->weight, hash);

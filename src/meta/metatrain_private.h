@@ -29,7 +29,7 @@ typedef struct {
 
 struct metatrain {
     metatrain_options options;
-    const meta_source *source;
+    const problem_source *source;
     const char *path;
     char *checkpoint, *note; /* path.checkpoint; where the first model came from */
     comm *comm;
@@ -45,7 +45,7 @@ struct metatrain {
 double metatrain_seconds(const metatrain *m); /* of the whole run */
 
 /* --- metatrain_progress.c --- */
-opt_status progress_init(progress *p, const meta_source *source, const char *path,
+opt_status progress_init(progress *p, const problem_source *source, const char *path,
                          opt_error *error);
 void progress_release(progress *p);
 /* On rank 0, before the first step: the CSV with its header and the rows up to `step`. */

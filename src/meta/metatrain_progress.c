@@ -14,7 +14,7 @@ double metatrain_seconds(const metatrain *m)
     return m->seconds_before + clock_seconds() - m->progress.started;
 }
 
-static opt_status find_families(progress *p, const meta_source *source)
+static opt_status find_families(progress *p, const problem_source *source)
 {
     p->family = calloc((size_t)source->n + 1, sizeof *p->family);
     p->of_row = calloc((size_t)source->n + 1, sizeof *p->of_row);
@@ -41,7 +41,8 @@ static char *csv_path(const char *path)
     return csv;
 }
 
-opt_status progress_init(progress *p, const meta_source *source, const char *path, opt_error *error)
+opt_status progress_init(progress *p, const problem_source *source, const char *path,
+                         opt_error *error)
 {
     *p = (progress){0};
     p->csv_path = csv_path(path);

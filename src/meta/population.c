@@ -27,7 +27,7 @@ enum { FLAG_DONE = 1, FLAG_DEAD = 2, FLAG_DIVERGED = 4 };
 
 struct population {
     population_options options;
-    const meta_source *source;
+    const problem_source *source;
     comm *comm;
     hrnn_model model;
     es_estimator es;
@@ -86,7 +86,7 @@ static opt_status init_estimator(population *p, opt_error *error)
                : opt_fail(error, OPT_NO_MEMORY, "no memory for %d meta-gradients", o->pairs);
 }
 
-population *population_create(const population_options *options, const meta_source *source,
+population *population_create(const population_options *options, const problem_source *source,
                               const hrnn_model *model, comm *c, opt_error *error)
 {
     const size_t n = (size_t)options->pairs;

@@ -7,20 +7,7 @@
 #include "meta/comm.h"
 #include "meta/episode.h"
 #include "meta/estimator_es.h"
-
-/* What problems are drawn from. Borrowed. */
-typedef struct {
-    const char *family; /* the group that a report adds the row to */
-    const char *name;   /* unique in its source */
-    double weight;      /* rows are drawn in proportion to it */
-    const problem_spec *spec;
-} meta_row;
-typedef struct {
-    const char *name; /* of the corpus */
-    const meta_row *rows;
-    int n;
-    const image_data *images; /* or NULL */
-} meta_source;
+#include "problems/source.h"
 
 typedef struct {
     es_kind kind;
@@ -62,7 +49,7 @@ typedef struct population population;
 
 /* model: features and clips, and which meta-parameters are perturbed. source and c are borrowed.
  * NULL and *error: no memory. */
-population *population_create(const population_options *options, const meta_source *source,
+population *population_create(const population_options *options, const problem_source *source,
                               const hrnn_model *model, comm *c, opt_error *error);
 void population_free(population *p);
 

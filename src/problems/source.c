@@ -1,6 +1,6 @@
 /* From the name of a corpus to its rows and their weights, and the image sets that these need,
  * loaded once. */
-#include "meta/meta_source.h"
+#include "problems/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,8 +10,8 @@
 #include "problems/corpus.h"
 
 struct corpus_source {
-    meta_source source;
-    meta_row *rows;
+    problem_source source;
+    source_row *rows;
     char *name;
     image_data images;
 };
@@ -41,12 +41,12 @@ static opt_status take_rows(corpus_source *s, unsigned corpus, const char *group
 {
     size_t found = 0; /* characters of the list that groups were found for */
     int n = 0;
-    meta_row *rows = calloc(corpus_table_rows, sizeof *rows);
+    source_row *rows = calloc(corpus_table_rows, sizeof *rows);
     if (!rows) return opt_fail(error, OPT_NO_MEMORY, "no memory for corpus %s", s->name);
     for (size_t i = 0; i < corpus_table_rows; i++) {
         const corpus_row *row = &corpus_table[i];
         if (!(row->corpora & corpus) || (groups && !is_listed(groups, row->group))) continue;
-        rows[n++] = (meta_row){row->group, row->name, row->weight, &row->spec};
+        rows[n++] = (source_row){row->group, row->name, row->weight, &row->spec};
         if (is_first_of_group(corpus, i)) found += strlen(row->group) + 1;
     }
     opt_status status = corpus_source_add(s, rows, n, error);
@@ -113,11 +113,11 @@ fail:
     return NULL;
 }
 
-opt_status corpus_source_add(corpus_source *s, const meta_row *rows, int n, opt_error *error)
+opt_status corpus_source_add(corpus_source *s, const source_row *rows, int n, opt_error *error)
 {
     const int before = s->source.n;
     double of_corpus = 0, added = 0;
-    meta_row *all = realloc(s->rows, (size_t)(before + n + 1) * sizeof *all);
+    source_row *all = realloc(s->rows, (size_t)(before + n + 1) * sizeof *all);
     if (!all) return opt_fail(error, OPT_NO_MEMORY, "no memory for %d rows", before + n);
     s->source.rows = s->rows = all;
     for (int i = 0; i < before; i++) of_corpus += all[i].weight;
@@ -142,4 +142,4 @@ void corpus_source_close(corpus_source *s)
     free(s);
 }
 
-const meta_source *corpus_source_rows(const corpus_source *s) { return &s->source; }
+const problem_source *corpus_source_rows(const corpus_source *s) { return &s->source; }

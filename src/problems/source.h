@@ -1,8 +1,22 @@
-/* A corpus by name as what a meta-training draws from, with the images that it needs. */
-#ifndef META_SOURCE_H
-#define META_SOURCE_H
+/* What problems are drawn from; a corpus by its name, with the images that it needs. */
+#ifndef SOURCE_H
+#define SOURCE_H
 
-#include "meta/population.h"
+#include "problems/problem.h"
+
+/* Borrowed. */
+typedef struct {
+    const char *family; /* the group that a report adds the row to */
+    const char *name;   /* unique in its source */
+    double weight;      /* rows are drawn in proportion to it */
+    const problem_spec *spec;
+} source_row;
+typedef struct {
+    const char *name; /* of the corpus */
+    const source_row *rows;
+    int n;
+    const image_data *images; /* or NULL */
+} problem_source;
 
 typedef struct corpus_source corpus_source;
 
@@ -13,8 +27,9 @@ typedef struct corpus_source corpus_source;
 corpus_source *corpus_source_open(const char *name, const char *folders, opt_error *error);
 /* Adds rows from elsewhere, which it copies (not what they point to). Those of a corpus and those
  * that are added are then equally likely as a whole. */
-opt_status corpus_source_add(corpus_source *source, const meta_row *rows, int n, opt_error *error);
+opt_status corpus_source_add(corpus_source *source, const source_row *rows, int n,
+                             opt_error *error);
 void corpus_source_close(corpus_source *source);
-const meta_source *corpus_source_rows(const corpus_source *source);
+const problem_source *corpus_source_rows(const corpus_source *source);
 
 #endif

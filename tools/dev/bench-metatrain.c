@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "meta/meta_model.h"
-#include "meta/meta_source.h"
+#include "problems/source.h"
 #include "meta/population.h"
 #include "hrnn/rule_hrnn.h"
 
@@ -50,7 +50,8 @@ typedef struct {
 } measured;
 
 /* Outer steps of whole episodes, 16 pairs of mean 200 steps, after one that is not counted. */
-static int time_outer(const meta_source *source, const hrnn_model *model, int threads, measured *m)
+static int time_outer(const problem_source *source, const hrnn_model *model, int threads,
+                      measured *m)
 {
     enum { OUTER = 12 };
     const population_options options = {
