@@ -471,6 +471,69 @@ static void set_horizon(optimizer *opt, uint64_t steps)
     prepare(state);
 }
 
+/* --- bytes: G, η̄ and losses, the parameters, z and context of each tensor, the arena --- */
+
+typedef struct {
+    float global[HRNN_H2], mean_log_lr;
+    hrnn_losses losses;
+} packed_network;
+
+size_t opt_packed_size(const optimizer *opt)
+{
+    const hrnn_state *state = opt->state;
+    size_t params = 0;
+    for (int k = 0; k < opt->n; k++) params += opt->tensors[k].n;
+    return sizeof(packed_network) + params * sizeof(float) +
+           (size_t)state->n * (HRNN_H1 * sizeof(float) + sizeof(hrnn_context)) + state->arena_bytes;
+}
+
+static char *put(char *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+    return to + bytes;
+}
+
+static const char *take(void *to, const char *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+    return from + bytes;
+}
+
+void opt_pack(const optimizer *opt, void *bytes)
+{
+    const hrnn_state *state = opt->state;
+    packed_network network = {.mean_log_lr = state->mean_log_lr, .losses = state->losses};
+    memcpy(network.global, state->global, sizeof network.global);
+    char *to = put(bytes, &network, sizeof network);
+    for (int k = 0; k < opt->n; k++)
+        to = put(to, opt->tensors[k].param, opt->tensors[k].n * sizeof(float));
+    for (int k = 0; k < state->n; k++) {
+        to = put(to, state->tensors[k].z, sizeof state->tensors[k].z);
+        to = put(to, &state->tensors[k].context, sizeof state->tensors[k].context);
+    }
+    put(to, state->arena, state->arena_bytes);
+}
+
+void opt_unpack(optimizer *opt, const void *bytes, uint64_t steps)
+{
+    hrnn_state *state = opt->state;
+    packed_network network;
+    const char *from = take(&network, bytes, sizeof network);
+    for (int k = 0; k < opt->n; k++)
+        from = take(opt->tensors[k].param, from, opt->tensors[k].n * sizeof(float));
+    for (int k = 0; k < state->n; k++) {
+        from = take(state->tensors[k].z, from, sizeof state->tensors[k].z);
+        from = take(&state->tensors[k].context, from, sizeof state->tensors[k].context);
+    }
+    take(state->arena, from, state->arena_bytes);
+    memcpy(state->global, network.global, sizeof state->global);
+    state->mean_log_lr = network.mean_log_lr;
+    state->losses = network.losses;
+    state->mean_is_stale = 0;
+    opt->steps = state->steps = steps;
+    hrnn_prepare(state);
+}
+
 static const char *identity(const optimizer *opt)
 {
     return ((const hrnn_state *)opt->state)->identity;

@@ -16,4 +16,10 @@ static inline optimizer *opt_create_with_model(const opt_options *options, const
  * features. */
 void opt_set_model(optimizer *opt, const hrnn_model *model);
 
+/* Everything that steps change, the attended parameters too, as bytes: to go on in an optimizer
+ * with the same tensors and features (of any model), on the CPU. `steps` were taken. */
+size_t opt_packed_size(const optimizer *opt);
+void opt_pack(const optimizer *opt, void *bytes);
+void opt_unpack(optimizer *opt, const void *bytes, uint64_t steps);
+
 #endif

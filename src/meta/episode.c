@@ -1,23 +1,20 @@
 /* An episode owns a problem's instance and an optimizer; its losses are logs of ratios to the
- * start. At the end of the file, its state as bytes. */
+ * start. */
 #include "meta/episode.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "hrnn/hrnn_step.h"
 #include "meta/meta_random.h"
 #include "hrnn/rule_hrnn.h"
 
-/* What steps change beside the arrays; as it stands in a checkpoint. */
+/* What steps change beside the optimizer; as it stands in a checkpoint. */
 typedef struct {
     uint64_t done;
     double start_loss; /* f_0 */
     double end_sum;    /* over the last tenth */
     uint64_t end_count, dead;
-    float global[HRNN_H2];
-    float mean_log_lr, unused;
 } progress;
 
 struct episode {
@@ -29,8 +26,6 @@ struct episode {
     double loss; /* of the batch that the gradient is of */
     progress at;
 };
-
-static hrnn_state *state_of(const episode *e) { return e->opt->state; }
 
 /* --- start --- */
 
@@ -200,67 +195,28 @@ void episode_begin_unroll(episode *e)
     memset(e->gradient, 0, e->problem->n * sizeof *e->gradient);
 }
 
-void episode_end_unroll(episode *e) { e->at.done = e->opt->steps; }
+void episode_end_unroll(episode *e) { e->at.done = opt_steps(e->opt); }
 
-/* --- bytes: progress, x, z and context of each tensor, losses, the arena --- */
+/* --- bytes: progress, the optimizer --- */
 
-size_t episode_packed_size(const episode *e)
-{
-    return sizeof(progress) + e->problem->n * sizeof(float) +
-           (size_t)e->problem->n_tensors * (HRNN_H1 * sizeof(float) + sizeof(hrnn_context)) +
-           sizeof(hrnn_losses) + state_of(e)->arena_bytes;
-}
-
-static char *put(char *to, const void *from, size_t bytes)
-{
-    memcpy(to, from, bytes);
-    return to + bytes;
-}
-
-static const char *take(void *to, const char *from, size_t bytes)
-{
-    memcpy(to, from, bytes);
-    return from + bytes;
-}
+size_t episode_packed_size(const episode *e) { return sizeof(progress) + opt_packed_size(e->opt); }
 
 void episode_pack(const episode *e, void *bytes)
 {
-    const hrnn_state *state = state_of(e);
-    progress at = e->at;
-    memcpy(at.global, state->global, sizeof at.global);
-    at.mean_log_lr = state->mean_log_lr;
-    char *to = put(bytes, &at, sizeof at);
-    to = put(to, e->x, e->problem->n * sizeof(float));
-    for (int k = 0; k < state->n; k++) {
-        to = put(to, state->tensors[k].z, sizeof state->tensors[k].z);
-        to = put(to, &state->tensors[k].context, sizeof state->tensors[k].context);
-    }
-    to = put(to, &state->losses, sizeof state->losses);
-    put(to, state->arena, state->arena_bytes);
+    memcpy(bytes, &e->at, sizeof e->at);
+    opt_pack(e->opt, (char *)bytes + sizeof e->at);
 }
 
 opt_status episode_unpack(episode *e, const void *bytes, size_t size, opt_error *error)
 {
-    hrnn_state *state = state_of(e);
     if (size != episode_packed_size(e))
         return opt_fail(error, OPT_MISMATCH, "the state of an episode has %zu bytes, expected %zu",
                         size, episode_packed_size(e));
-    const char *from = take(&e->at, bytes, sizeof e->at);
+    memcpy(&e->at, bytes, sizeof e->at);
     if (e->at.done > e->steps)
         return opt_fail(error, OPT_MISMATCH, "an episode of %llu steps is at step %llu",
                         (unsigned long long)e->steps, (unsigned long long)e->at.done);
-    from = take(e->x, from, e->problem->n * sizeof(float));
-    for (int k = 0; k < state->n; k++) {
-        from = take(state->tensors[k].z, from, sizeof state->tensors[k].z);
-        from = take(&state->tensors[k].context, from, sizeof state->tensors[k].context);
-    }
-    from = take(&state->losses, from, sizeof state->losses);
-    take(state->arena, from, state->arena_bytes);
-    memcpy(state->global, e->at.global, sizeof state->global);
-    state->mean_log_lr = e->at.mean_log_lr;
-    state->mean_is_stale = 0;
-    e->opt->steps = state->steps = e->at.done;
-    hrnn_prepare(state);
+    opt_unpack(e->opt, (const char *)bytes + sizeof e->at, e->at.done);
     e->loss = problem_gradient(e->problem, e->x, e->at.done, e->gradient);
     return OPT_OK;
 }
