@@ -1,7 +1,7 @@
 #!/bin/bash
 # build/metatrain: the same bits with 1 and 2 threads, after stops, kills and resumes; what does not belong or
 # cannot be written is one clear line; the meta-loss falls; tools/plot-metatrain.sh draws it.
-#   KILLS=20 tests/e2e_metatrain.sh     the long version (default 3 for each estimator)
+#   KILLS=3     kills for each estimator; tests/run.sh has the number of the long version
 set -euo pipefail
 
 . tests/work.sh metatrain model-info

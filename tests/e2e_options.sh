@@ -1,7 +1,7 @@
 #!/bin/bash
 # The options of [net]: every mistake gets one line with the cfg's name and line, and status 1; what
 # the host alone would not know gets a warning. Then mutated [net] sections: clean errors or a training.
-#   FUZZ=2000 BUILD=build/asan tests/e2e_options.sh     the long version (default 60)
+#   FUZZ=60     how many; tests/run.sh has the number of the long version
 set -euo pipefail
 
 . tests/trainers.sh

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Training that is killed with SIGKILL at random moments, during saves too, and resumed from its last
 # save ends with the bits of the training that was never stopped: weights, optimizer and log.
-#   KILLS=30 tests/e2e_resume.sh     the long version (default 4), spread over the rules
+#   KILLS=4     kills, spread over the rules; tests/run.sh has the number of the long version
 # Then: sidecars and weights that are truncated, corrupt or of something else are refused.
 set -euo pipefail
 

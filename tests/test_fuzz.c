@@ -1,6 +1,7 @@
 /* Mutated model files, traces and checkpoints: each is read or refused with a clean error. The
- * mutations are drawn from a seed, so a failure can be had again; FUZZ=10000 sets their number
- * (default 200), FUZZ_FIRST=n starts at the n-th. Meant for a build with sanitizers. */
+ * mutations are drawn from a seed, so a failure can be had again; FUZZ=n sets their number
+ * (default 200; tests/run.sh has that of the long version), FUZZ_FIRST=n starts at the n-th. Meant
+ * for a build with sanitizers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
