@@ -167,14 +167,14 @@ host_commands := captcha lsd super art tag cifar go rnn segmenter regressor clas
 command_objects := $(host_commands:%=$(BUILD)/host-obj/%.o)
 host_objects := $(patsubst %,$(BUILD)/host-obj/%.o,$(basename $(host_c) \
     $(if $(filter 1,$(OPENCV)),$(host_cpp)) $(if $(filter 1,$(GPU)),$(host_cu))))
-# What the host's header is not for; the rest is linked with the host.
-library_folders := base files optimizer hrnn adjoint problems meta compare
-library_sources := $(filter-out src/meta/comm_$(if $(mpi),self,mpi).c \
-    $(if $(gpu),,src/hrnn/hrnn_cuda.c), $(wildcard $(library_folders:%=src/%/*.c)))
+# The optimizers alone: what a program needs that trains with optimizer.h, and all that the hook needs.
 kernels := $(wildcard src/*/*.cu)
-library_objects := $(library_sources:src/%.c=$(BUILD)/obj/%.o) \
-    $(if $(gpu),$(kernels:src/%=$(BUILD)/obj/%.o))
-hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet/*.c src/darknet_meta/*.c))
+library_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(filter-out $(if $(gpu),,src/hrnn/hrnn_cuda.c), \
+    $(wildcard $(patsubst %,src/%/*.c,base files optimizer hrnn)))) $(if $(gpu),$(kernels:src/%=$(BUILD)/obj/%.o))
+hook_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/darknet/*.c))
+# What the other tools and the tests need besides.
+meta_objects := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(filter-out src/meta/comm_$(if $(mpi),self,mpi).c, \
+    $(wildcard $(patsubst %,src/%/*.c,adjoint problems meta darknet_meta compare))))
 
 # What includes the host's header is compiled with the host's macros (its structures depend on them).
 host_users := $(basename $(shell grep -l '^\#include "darknet' src/darknet/*.c src/darknet_meta/*.c tools/*.c tools/dev/*.c tests/*.c 2>/dev/null))
@@ -215,14 +215,11 @@ $(BUILD)/libdarknet.a: $(host_objects) $(hook_objects)
 	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
 
 # --- The optimizers alone ---
-# The folders that a program needs which trains with optimizer.h.
-lib_objects := $(foreach f,base files optimizer hrnn,$(filter $(BUILD)/obj/$f/%,$(library_objects)))
 lib: $(BUILD)/libhrnn.a
-ifneq ($(lib_only),)
-library_objects := $(lib_objects)
-endif
 
 $(BUILD)/libhrnn.a: $(library_objects)
+	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
+$(BUILD)/libmeta.a: $(meta_objects)
 	@echo 'AR   $@'; rm -f '$@'; $(AR) rcs '$@' $^
 
 installed = include/hrnn/optimizer.h include/hrnn/error.h lib/libhrnn.a lib/pkgconfig/hrnn.pc \
@@ -245,7 +242,7 @@ uninstall:
 	@echo 'removed from $(DESTDIR)$(PREFIX)'
 
 # --- Programs ---
-link_order = $(filter %.o,$1) $(filter %/libdarknet.a,$1) $(filter %/libhrnn.a,$1)
+link_order = $(filter %.o,$1) $(foreach a,meta darknet hrnn,$(filter %/lib$a.a,$1))
 link_flags = -Wl$(comma)--as-needed $(openmp) $(sanitize) $(LDFLAGS)
 $(BUILD)/darknet: $(command_objects) $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
 	@echo 'LINK $@'
@@ -253,14 +250,14 @@ $(BUILD)/darknet: $(command_objects) $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
 
 $(host_mains): libs += $(host_libs)
 $(host_mains): $(BUILD)/libdarknet.a
-$(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libhrnn.a
+$(BUILD)/%: $(BUILD)/obj/tools/%.o $(BUILD)/libmeta.a $(BUILD)/libhrnn.a
 	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lpng $(libs)
 $(BUILD)/obj/tools/%.o: tools/%.c $(BUILD)/config.mk
 	@echo 'CC   $<'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) $(CFLAGS) $(cjson_cflags) -MD -MP -c '$<' -o '$@'
 
-$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libhrnn.a
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(BUILD)/libmeta.a $(BUILD)/libhrnn.a
 	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lcmocka $(libs)
 $(BUILD)/obj/tests/%.o: tests/%.c $(BUILD)/config.mk
@@ -303,14 +300,14 @@ $(BUILD)/obj/tests/cuda-on-gpu.o: tests/test_cuda.c $(BUILD)/config.mk
 	@echo 'CC   $< (on a GPU)'; mkdir -p '$(@D)'
 	@$(CC) $(own_cflags) -DON_GPU $(CFLAGS) -MMD -MP -c '$<' -o '$@'
 $(BUILD)/tests/cuda-on-gpu: $(BUILD)/obj/tests/cuda-on-gpu.o
-$(cuda_tests): $(BUILD)/libhrnn.a
+$(cuda_tests): $(BUILD)/libmeta.a $(BUILD)/libhrnn.a
 	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) -lcmocka $(libs)
 
 # metatrain with MPI, for the tests of builds without.
 $(BUILD)/tests/metatrain-mpi: libs += $(mpi_libs) $(host_libs)
 $(BUILD)/tests/metatrain-mpi: $(BUILD)/obj/tools/metatrain.o $(BUILD)/obj/meta/comm_mpi.o \
-    $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
+    $(BUILD)/libmeta.a $(BUILD)/libdarknet.a $(BUILD)/libhrnn.a
 	@echo 'LINK $@'; mkdir -p '$(@D)'
 	@$(CC) $(call link_order,$^) -o '$@' $(link_flags) $(libs)
 
@@ -318,7 +315,7 @@ $(models): $(BUILD)/%: weights/%
 	@mkdir -p '$(@D)'; cp '$<' '$@'
 
 .SECONDARY:
--include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) \
+-include $(patsubst %.o,%.d,$(command_objects) $(host_objects) $(hook_objects) $(library_objects) $(meta_objects) \
     $(mains:%=$(BUILD)/obj/tools/%.o) $(unit_tests:%=$(BUILD)/obj/tests/%.o) $(emulated) $(scalar) \
     $(BUILD)/obj/scalar/test_lanes.o $(BUILD)/obj/scalar/test_rows.o \
     $(BUILD)/obj/tests/cuda-on-gpu.o)
