@@ -3,8 +3,12 @@
 #   tools/patch-host.sh SRC DEST SERIES
 # SRC: the unpacked upstream source or a checkout of Darknet; never modified. DEST: replaced when SRC
 # or a patch has changed since it was made; files that come out the same keep their times, so that
-# make compiles only what differs. SERIES: a folder of *.patch, applied in the order of their names.
+# make compiles only what differs. SERIES: darknet-patches, or one folder of *.patch, as darknet-patches/hook;
+# within a folder they are applied in the order of their names.
 set -euo pipefail
+
+# The folders of darknet-patches in the order in which they are applied.
+folders=(hook mend data speed layers many gpu)
 
 fail() {
     echo "patch-host: $1" >&2
@@ -20,6 +24,19 @@ for file in include/darknet.h src/parser.c examples/darknet.c; do
 done
 [ -d "$series" ] || fail "$series: no such folder of patches"
 
+# list_patches: into `patches`, in order.
+list_patches() {
+    local folder
+    patches=("$series"/*.patch)
+    [ ${#patches[@]} = 0 ] || return 0
+    for folder in "$series"/*/; do
+        folder=$(basename "$folder")
+        [[ " ${folders[*]} " = *" $folder "* ]] || fail "$series/$folder: expected only ${folders[*]}"
+    done
+    for folder in "${folders[@]}"; do patches+=("$series/$folder"/*.patch); done
+    [ ${#patches[@]} -gt 0 ] || fail "$series: no *.patch there, nor in ${folders[*]}"
+}
+
 # What a build and the examples need, as NUL-ended names: not the user's weights, pictures or objects.
 list_sources() {
     cd "$src"
@@ -32,10 +49,10 @@ list_sources() {
 }
 
 shopt -s nullglob
-patches=("$series"/*.patch)
+list_patches
 digest=$({
     (list_sources | LC_ALL=C sort -zu | { cd "$src" && xargs -0 sha256sum; })
-    [ ${#patches[@]} = 0 ] || sha256sum "${patches[@]}"
+    sha256sum "${patches[@]}"
     sha256sum "$0"
 } | sha256sum | cut -c1-64)
 [ "$(cat "$dest/.patched" 2>/dev/null)" != "$digest" ] || exit 0
@@ -46,7 +63,7 @@ mkdir -p "$new"
 (list_sources | LC_ALL=C sort -zu) | tar -C "$src" --null -T - -cf - | tar -C "$new" --no-same-owner -xf -
 chmod -R u+w "$new"
 
-for patch in ${patches[@]+"${patches[@]}"}; do
+for patch in "${patches[@]}"; do
     if ! log=$(patch -d "$new" -p1 --forward --batch --no-backup-if-mismatch 2>&1 <"$patch"); then
         file=$(printf '%s\n' "$log" | awk '
             /^(checking|patching) file / { file = $3 }
