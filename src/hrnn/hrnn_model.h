@@ -157,8 +157,8 @@ static_assert(offsetof(hrnn_model, param_gates_weight) == 0 &&
                   offsetof(hrnn_model, min_log_lr) == HRNN_META_PARAMS * sizeof(float),
               "the parts lead hrnn_model, one after the other, without gaps");
 extern const hrnn_part hrnn_parts[HRNN_PARTS];
-size_t hrnn_part_count(const hrnn_part *row);       /* floats in the tensor */
-int hrnn_part_total(const hrnn_model *model);      /* parts that its format has */
+size_t hrnn_part_count(const hrnn_part *row);     /* floats in the tensor */
+int hrnn_part_total(const hrnn_model *model);     /* parts that its format has */
 size_t hrnn_param_total(const hrnn_model *model); /* floats in these */
 float *hrnn_part_data(hrnn_model *model, const hrnn_part *row);
 
