@@ -178,8 +178,9 @@ __attribute__((unused)) static void check_full_gradient(problem *p, uint64_t see
     end_probe(&c);
 }
 
-static void check_derivatives(problem *p, uint64_t seed, int first, int kinks, const char *name,
-                              int *checked, int *strong)
+__attribute__((unused)) static void check_derivatives(problem *p, uint64_t seed, int first,
+                                                      int kinks, const char *name, int *checked,
+                                                      int *strong)
 {
     check_derivatives_at(p, 1, seed, first, kinks, name, checked, strong);
 }

@@ -338,7 +338,7 @@ static opt_status open_source(arguments *a, corpus_source **source, darknet_task
     if (status) return status;
     if (*o->cfg && !a->resume && !metatrain_was_given(o, "corpus")) strcpy(o->corpus, "none");
     if (!(*source = corpus_source_open(o->corpus, o->images, error))) return OPT_BAD_OPTION;
-    return darknet_tasks_add(tasks, o->cfg, o->data, (int)o->threads, *source, error);
+    return darknet_tasks_add(tasks, o->cfg, o->data, (int)o->threads, o->cfg_share, *source, error);
 }
 
 static metatrain *open_run(arguments *a, corpus_source **source, darknet_tasks **tasks, comm *c,

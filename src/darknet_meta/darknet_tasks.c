@@ -51,7 +51,7 @@ static opt_status open_next(darknet_tasks *t, const char **cfgs, const char **da
 }
 
 opt_status darknet_tasks_add(darknet_tasks **tasks, const char *cfgs, const char *data,
-                             int networks, corpus_source *source, opt_error *error)
+                             int networks, double share, corpus_source *source, opt_error *error)
 {
     const size_t n = (size_t)metatrain_count(cfgs);
     darknet_tasks *t = *tasks = calloc(1, sizeof *t);
@@ -64,7 +64,7 @@ opt_status darknet_tasks_add(darknet_tasks **tasks, const char *cfgs, const char
             open_next(t, &cfgs, &data, networks > 0 ? networks : max_threads(), error);
         if (status) return status;
     }
-    return t->n ? corpus_source_add(source, t->rows, t->n, error) : OPT_OK;
+    return t->n ? corpus_source_add(source, t->rows, t->n, share, error) : OPT_OK;
 }
 
 void darknet_tasks_free(darknet_tasks *t)

@@ -25,15 +25,17 @@ static const char *const schedules[] = {"constant", "cosine", NULL};
 
 const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"corpus", "NAME", TEXT(corpus), "wide", 0, SIZE(corpus), NULL, 0,
-     "Problems to train on: paper, paper-all or wide, some groups of one, wide:quadratic,..., or "
-     "several, wide+paper"},
+     "Problems to train on: paper, paper-all, wide or users, some groups of one, "
+     "wide:quadratic,..., or several, wide+users"},
     {"images", "DIR,...", TEXT(images), "/usr/share/datasets/fashion-mnist", 0, SIZE(images), NULL,
      0, "Folders of images in idx files (train-images-idx3-ubyte...)"},
     {"cfg", "FILE", LIST(cfg), "", 0, SIZE(cfg), NULL, 0,
      "A Darknet cfg to train on, with its -data; both may be given several times. Without -corpus: "
-     "on these alone; with it, half of the time"},
+     "on these alone; with it, -cfg-share of the time"},
     {"data", "FILE", LIST(data), "", 0, SIZE(data), NULL, 0,
      "The data cfg of a -cfg: train= names a list of images, or a folder of cifar's batches"},
+    {"cfg-share", "PART", NUMBER(cfg_share), "0.5", 0.001, 0.999, NULL, 0,
+     "With -corpus: this part of the episodes is on a -cfg"},
     {"episode", "LO:HI", RANGE(episode), "50:400", 1, 1e9, NULL, 0,
      "Steps of an episode, log-uniform"},
     {"loss", "batch|full", CHOICE(loss), "batch", 0, 0, losses, 0,

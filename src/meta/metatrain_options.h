@@ -13,6 +13,7 @@ typedef struct {
     /* --- problems and episodes --- */
     char corpus[200], images[500];
     char cfg[400], data[400]; /* lists of as many, separated by commas; or empty */
+    double cfg_share;         /* of the episodes, where there is a corpus too */
     double episode[2];        /* steps, log-uniform */
     int loss;                 /* LOSS_BATCH, LOSS_FULL */
     double every, clip, eps, relative_eps, tail, blind, rates[2];
@@ -51,7 +52,7 @@ typedef struct {
     int of_run; /* not part of the recipe */
     const char *help;
 } metatrain_option;
-enum { METATRAIN_OPTIONS = 44 };
+enum { METATRAIN_OPTIONS = 45 };
 extern const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS];
 
 void metatrain_defaults(metatrain_options *options);

@@ -27,13 +27,17 @@
 #define SOFTMAX(n, apart, of)                                                                    \
     {.family = softmax_problem, .dimension = n, .separation = apart, .samples = 1000, .batch = of, \
      .data_seed = 123}
+/* The same on clusters of its own in every instance. */
+#define SOFTMAX_OF(n, apart, of)                                                                 \
+    {.family = softmax_problem, .dimension = n, .separation = apart, .samples = 1000, .batch = of}
 #define MLP(n, of, ...)                                                                          \
     {.family = mlp_problem, .dimension = n, .samples = 1000, .batch = of, .hidden = {__VA_ARGS__}}
 #define EMBEDDING {.family = embedding_problem, .dimension = 5, .samples = 1000, .batch = 23, \
                    .data_seed = 123}
 
 #define NOISE(s, ...) {.family = noise_problem, .amount = s, PARTS(__VA_ARGS__)}
-#define SPARSE(...) {.family = sparse_problem, .amount = 0.99, PARTS(__VA_ARGS__)}
+#define ZEROS(part, ...) {.family = sparse_problem, .amount = part, PARTS(__VA_ARGS__)}
+#define SPARSE(...) ZEROS(0.99, __VA_ARGS__)
 #define RESCALE(s, ...)                                                                          \
     {.family = rescale_problem, .mode = SCALE_ALL, .low = s, .high = s, PARTS(__VA_ARGS__)}
 #define LOG(...) {.family = log_problem, PARTS(__VA_ARGS__)}
@@ -51,6 +55,11 @@
 #define IMAGES(kind, across, parameters, work)                                                   \
     {.family = images_problem, .network = kind, .side = across, .max_parameters = parameters,    \
      .max_work = work, .start_low = 0.2, .start_high = 4}
+
+/* Most of a gradient's entries are 0, or most of it is noise. */
+#define MANY_ZEROS(...) MIXTURE(ZEROS(0.9, __VA_ARGS__), ZEROS(0.99, __VA_ARGS__))
+#define MUCH_NOISE(s, ...)                                                                       \
+    MIXTURE(NOISE(s, __VA_ARGS__), NOISE(3 * (s), __VA_ARGS__), NOISE(10 * (s), __VA_ARGS__))
 
 /* --- rows --- */
 
@@ -227,6 +236,27 @@ const corpus_row corpus_table[] = {
     {"quadratics, noisy", "quadratic", CORPUS_WIDE, 1,
      ANY_SCALE(MIXTURE(NOISE(0.1, QUADRATIC(10)), NOISE(0.5, QUADRATIC(20)),
                        NOISE(1, QUADRATIC(50)), NOISE(2, QUADRATIC(100))))},
+
+    {"quadratics, zeros", "sparse", CORPUS_USERS, 1,
+     MIXTURE(MANY_ZEROS(QUADRATIC(20)), MANY_ZEROS(QUADRATIC(50)), MANY_ZEROS(QUADRATIC(100)))},
+    {"mlps, zeros", "sparse", CORPUS_USERS, 1,
+     MIXTURE(MANY_ZEROS(MLP(8, 10, 8, 5)), MANY_ZEROS(MLP(12, 200, 8, 5, 3)),
+             MANY_ZEROS(MLP(8, 10, 32, 64)))},
+    {"mlp on 8x8, zeros", "sparse", CORPUS_USERS, 1,
+     MANY_ZEROS(IMAGES(NETWORK_MLP, 8, 4000, 4e5))},
+    {"conv on 8x8, zeros", "sparse", CORPUS_USERS, 1,
+     MANY_ZEROS(IMAGES(NETWORK_CONV, 8, 4000, 4e5))},
+
+    {"quadratics, mostly noise", "noisy", CORPUS_USERS, 1,
+     MIXTURE(MUCH_NOISE(10, QUADRATIC(20)), MUCH_NOISE(20, QUADRATIC(50)),
+             MUCH_NOISE(30, QUADRATIC(100)))},
+    {"softmax, mostly noise", "noisy", CORPUS_USERS, 1,
+     MIXTURE(MUCH_NOISE(0.1, SOFTMAX_OF(10, 2, 100)), MUCH_NOISE(0.1, SOFTMAX_OF(50, 1, 50)),
+             MUCH_NOISE(0.05, SOFTMAX_OF(200, 1.5, 20)))},
+    {"mlp on 8x8, mostly noise", "noisy", CORPUS_USERS, 1,
+     MUCH_NOISE(0.02, IMAGES(NETWORK_MLP, 8, 4000, 4e5))},
+    {"conv on 8x8, mostly noise", "noisy", CORPUS_USERS, 1,
+     MUCH_NOISE(0.02, IMAGES(NETWORK_CONV, 8, 4000, 4e5))},
 };
 /* clang-format on */
 const size_t corpus_table_rows = sizeof corpus_table / sizeof *corpus_table;
@@ -236,10 +266,14 @@ unsigned corpus_find(const char *name, opt_error *error)
     static const struct {
         const char *name;
         unsigned corpus;
-    } corpora[] = {{"paper", CORPUS_PAPER}, {"paper-all", CORPUS_PAPER_ALL}, {"wide", CORPUS_WIDE}};
+    } corpora[] = {{"paper", CORPUS_PAPER},
+                   {"paper-all", CORPUS_PAPER_ALL},
+                   {"wide", CORPUS_WIDE},
+                   {"users", CORPUS_USERS}};
     for (size_t i = 0; i < sizeof corpora / sizeof *corpora; i++)
         if (strcmp(name, corpora[i].name) == 0) return corpora[i].corpus;
-    opt_fail(error, OPT_BAD_OPTION, "no corpus \"%s\", expected paper, paper-all or wide", name);
+    opt_fail(error, OPT_BAD_OPTION, "no corpus \"%s\", expected paper, paper-all, wide or users",
+             name);
     return 0;
 }
 

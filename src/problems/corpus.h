@@ -8,6 +8,7 @@ enum {
     CORPUS_PAPER = 1,     /* the reference's groups that are on by default */
     CORPUS_PAPER_ALL = 2, /* all its groups */
     CORPUS_WIDE = 4,
+    CORPUS_USERS = 8, /* what users train, and what an optimizer that only knows `wide` is bad at */
 };
 
 typedef struct {
@@ -22,7 +23,8 @@ typedef struct {
 extern const corpus_row corpus_table[];
 extern const size_t corpus_table_rows;
 
-/* The corpus called "paper", "paper-all" or "wide"; 0 and *error: there is none of that name. */
+/* The corpus called "paper", "paper-all", "wide" or "users"; 0 and *error: there is none of that
+ * name. */
 unsigned corpus_find(const char *name, opt_error *error);
 
 /* Whether a row of it needs images. */

@@ -49,7 +49,7 @@ static opt_status take_rows(corpus_source *s, unsigned corpus, const char *group
         rows[n++] = (source_row){row->group, row->name, row->weight, &row->spec};
         if (is_first_of_group(corpus, i)) found += strlen(row->group) + 1;
     }
-    opt_status status = corpus_source_add(s, rows, n, error);
+    opt_status status = corpus_source_add(s, rows, n, 0.5, error);
     free(rows);
     if (status || !groups || found == strlen(groups) + 1) return status;
     return opt_fail(error, OPT_BAD_OPTION,
@@ -113,7 +113,8 @@ fail:
     return NULL;
 }
 
-opt_status corpus_source_add(corpus_source *s, const source_row *rows, int n, opt_error *error)
+opt_status corpus_source_add(corpus_source *s, const source_row *rows, int n, double share,
+                             opt_error *error)
 {
     const int before = s->source.n;
     double of_corpus = 0, added = 0;
@@ -127,7 +128,7 @@ opt_status corpus_source_add(corpus_source *s, const source_row *rows, int n, op
             if (strcmp(all[k].name, rows[i].name) == 0)
                 return opt_fail(error, OPT_BAD_OPTION, "%s: given twice", rows[i].name);
         all[before + i] = rows[i];
-        if (before) all[before + i].weight *= of_corpus / added;
+        if (before) all[before + i].weight *= of_corpus / added * (share / (1 - share));
     }
     s->source.n = before + n;
     return OPT_OK;

@@ -25,9 +25,9 @@ typedef struct corpus_source corpus_source;
  * with train-images-idx3-ubyte and train-labels-idx1-ubyte, gzipped (.gz) or not; read only when a
  * row needs images. NULL and *error: no corpus or group of that name; what images_load says. */
 corpus_source *corpus_source_open(const char *name, const char *folders, opt_error *error);
-/* Adds rows from elsewhere, which it copies (not what they point to). Those of a corpus and those
- * that are added are then equally likely as a whole. */
-opt_status corpus_source_add(corpus_source *source, const source_row *rows, int n,
+/* Adds rows from elsewhere, which it copies (not what they point to). Where there are others, those
+ * that are added are then drawn with probability `share` (in (0, 1)) as a whole. */
+opt_status corpus_source_add(corpus_source *source, const source_row *rows, int n, double share,
                              opt_error *error);
 void corpus_source_close(corpus_source *source);
 const problem_source *corpus_source_rows(const corpus_source *source);

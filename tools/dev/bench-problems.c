@@ -1,6 +1,6 @@
 /* Times problems: microseconds a gradient and a Hessian-vector product, nanoseconds a multiply-add,
- * for networks like those that `corpus wide` draws, for instances of its rows, and for gradient
- * noise. Minimum of several runs, one thread. */
+ * for networks like those that `corpus wide` draws, for instances of its rows and those of
+ * `corpus users`, and for gradient noise. Minimum of several runs, one thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,10 +184,10 @@ int main(int argc, char **argv)
     const double start = clock_seconds();
     if (images_load(&data, images, labels, &error) == OPT_OK) {
         printf("%zu images loaded in %.2f s\n", data.sets[0].n, clock_seconds() - start);
-        failed = failed || bench_rows(CORPUS_WIDE, &data);
+        failed = failed || bench_rows(CORPUS_WIDE, &data) || bench_rows(CORPUS_USERS, &data);
         images_free(&data);
     } else {
-        printf("corpus wide not timed: %s\n", error.message);
+        printf("corpora wide and users not timed: %s\n", error.message);
     }
     float noise[1024];
     double best = 1e9;
