@@ -15,6 +15,7 @@
 #define CONV(maps, by, f) {.kind = NET_CONV, .channels = maps, .stride = by, .act = f}
 #define NORMAL(f) {.kind = NET_NORM, .act = f}
 #define POOL {.kind = NET_POOL}
+#define MAX_POOL(f) {.kind = NET_MAX_POOL, .act = f}
 #define ADD(a, b, f) {.kind = NET_ADD, .from = a, .other = b, .act = f}
 #define UNBIASED(units) {.kind = NET_DENSE, .channels = units, .no_bias = 1}
 /* An input's shape, the regulariser, and layers. */
@@ -47,6 +48,12 @@ static const net_case cases[] = {
      NET(2, 1, 9, 0, CONV(3, 1, ACT_TANH), CONV(2, 2, ACT_TANH), DENSE(2, 0))},
     {"pooled", 0, 17,
      NET(1, 5, 5, 0, CONV(4, 2, ACT_TANH), CONV(5, 1, ACT_TANH), POOL, DENSE(3, 0))},
+    {"maxima", 8, 11,
+     NET(2, 6, 4, 0, CONV(4, 1, ACT_TANH), MAX_POOL(0), CONV(3, 1, ACT_TANH), MAX_POOL(ACT_SIGMOID),
+         DENSE(3, 0))},
+    {"maxima of odd maps", 8, 5,
+     NET(1, 7, 5, 0, MAX_POOL(0), CONV(5, 1, 0), NORMAL(ACT_RELU), MAX_POOL(0), MAX_POOL(ACT_TANH),
+         DENSE(4, 0))},
     {"normalised convolutions", 0, 7,
      NET(1, 6, 6, 0, CONV(4, 2, 0), NORMAL(ACT_TANH), CONV(3, 1, 0), NORMAL(ACT_SIGMOID),
          DENSE(4, 0))},
@@ -139,6 +146,12 @@ static double plain_output(const net_layer *l, const plain_map *in, const plain_
                       (batch * pixels);
         return x[o] * (plain_at(in, b, o, y, u) - sum) / sqrt(square + 1e-5) + x[in->c + o];
     case NET_ADD: return plain_at(in, b, o, y, u) + plain_at(other, b, o, y, u);
+    case NET_MAX_POOL:
+        sum = -INFINITY;
+        for (int i = 0; i < 4; i++)
+            if (2 * y + i / 2 < in->h && 2 * u + i % 2 < in->w)
+                sum = fmax(sum, plain_at(in, b, o, 2 * y + i / 2, 2 * u + i % 2));
+        return sum;
     case NET_POOL:
         for (int i = 0; i < pixels; i++) sum += in->z[(b * in->c + o) * pixels + i] / pixels;
         return sum;
@@ -161,9 +174,10 @@ static void plain_layer(const net_layer *l, const plain_map *in, const plain_map
                         const float *x, plain_map *out, int batch)
 {
     const int keeps = l->kind == NET_NORM || l->kind == NET_ADD;
-    const int stride = l->kind == NET_CONV ? l->stride : 1;
+    const int max_pool = l->kind == NET_MAX_POOL;
+    const int stride = l->kind == NET_CONV ? l->stride : max_pool ? 2 : 1;
     const int flat = l->kind == NET_DENSE || l->kind == NET_POOL;
-    out->c = keeps || l->kind == NET_POOL ? in->c : l->channels;
+    out->c = keeps || max_pool || l->kind == NET_POOL ? in->c : l->channels;
     out->h = flat ? 1 : (in->h + stride - 1) / stride;
     out->w = flat ? 1 : (in->w + stride - 1) / stride;
     int i = 0;
@@ -230,7 +244,7 @@ static void test_forward(void **state)
 static void test_batch_sizes(void **state)
 {
     (void)state;
-    static const net_case *const which[] = {&cases[3], &cases[8], &cases[11]};
+    static const net_case *const which[] = {&cases[3], &cases[8], &cases[11], &cases[12]};
     for (size_t i = 0; i < sizeof which / sizeof *which; i++)
         for (int batch = 1; batch <= 40; batch += 3) {
             net_case small = *which[i], large = *which[i];

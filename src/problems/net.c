@@ -253,6 +253,9 @@ static bool make_layer(net *n, int index, opt_error *error)
         }
         return shape_map(n, &n->maps[index], in->channels, in->height, in->width, error);
     case NET_POOL: return shape_map(n, &n->maps[index], in->channels, 1, 1, error);
+    case NET_MAX_POOL:
+        return shape_map(n, &n->maps[index], in->channels, (in->height + 1) / 2,
+                         (in->width + 1) / 2, error);
     }
     opt_fail(error, OPT_BAD_OPTION, "layer %d is of no kind", index);
     return false;
@@ -325,8 +328,9 @@ size_t net_count(const net_spec *spec, double *multiply_adds)
     *multiply_adds = 0;
     for (int i = 1; i <= spec->n_layers; i++) {
         const net_layer *l = &spec->layers[i - 1];
-        const int from = l->from > 0 ? l->from : i - 1,
-                  stride = l->kind == NET_CONV ? l->stride : 1;
+        const int from = l->from > 0 ? l->from : i - 1, stride = l->kind == NET_CONV ? l->stride
+                                                                 : l->kind == NET_MAX_POOL ? 2
+                                                                                           : 1;
         const int flat = l->kind == NET_DENSE || l->kind == NET_POOL;
         const int weighted = l->kind == NET_DENSE || l->kind == NET_CONV;
         channels[i] = weighted ? l->channels : channels[from];

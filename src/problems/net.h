@@ -13,11 +13,12 @@
 #include "problems/problem.h"
 
 typedef enum {
-    NET_DENSE, /* every input pixel to every unit, with a bias */
-    NET_CONV,  /* 3x3, borders of zeros, stride 1 or 2, with a bias */
-    NET_NORM,  /* batch normalisation: scale and shift of a channel, over pixels and batch */
-    NET_ADD,   /* the sum of two maps of one shape */
-    NET_POOL,  /* mean over the pixels of each channel */
+    NET_DENSE,    /* every input pixel to every unit, with a bias */
+    NET_CONV,     /* 3x3, borders of zeros, stride 1 or 2, with a bias */
+    NET_NORM,     /* batch normalisation: scale and shift of a channel, over pixels and batch */
+    NET_ADD,      /* the sum of two maps of one shape */
+    NET_POOL,     /* mean over the pixels of each channel */
+    NET_MAX_POOL, /* maximum of 2x2 pixels, stride 2; at an odd border of those that there are */
 } net_kind;
 
 /* Map 0 is the input; map i is the output of layer i, counted from 1. from: map numbers. */
@@ -31,7 +32,7 @@ typedef struct {
     int no_bias;    /* NET_DENSE, NET_CONV */
 } net_layer;
 
-enum { NET_MAX_LAYERS = 24 };
+enum { NET_MAX_LAYERS = 64 };
 
 typedef struct {
     int channels, height, width; /* of the input */

@@ -158,6 +158,7 @@ static void forward_layer(net *n, layer *l, const float *x)
     case NET_NORM: net_norm_forward(n, l, x); break;
     case NET_ADD: add_maps(l->in, l->other, l->out, VALUE); break;
     case NET_POOL: pool(l->in, l->out, VALUE); break;
+    case NET_MAX_POOL: net_max_pool_forward(l); break;
     }
     BY_ACTIVATION(l->spec.act, activate_map, l->out)
 }
@@ -176,6 +177,7 @@ static void tangent_layer(net *n, layer *l, const float *x, const float *v)
     case NET_NORM: net_norm_tangent(n, l, x, v); break;
     case NET_ADD: add_maps(l->in, l->other, l->out, TANGENT); break;
     case NET_POOL: pool(l->in, l->out, TANGENT); break;
+    case NET_MAX_POOL: net_max_pool_tangent(l); break;
     }
     BY_ACTIVATION(l->spec.act, activate_tangent, l->out)
 }
@@ -200,6 +202,7 @@ static void pull_slopes(net *n, layer *l, const float *x, float *g)
         add_field(l->out, l->other, SLOPE);
         break;
     case NET_POOL: unpool(l->in, l->out, SLOPE); break;
+    case NET_MAX_POOL: net_max_pool_backward(l, SLOPE); break;
     }
 }
 
@@ -240,6 +243,7 @@ static void backward_tangent_layer(net *n, layer *l, const float *x, const float
         add_field(l->out, l->other, SLOPE_TANGENT);
         break;
     case NET_POOL: unpool(l->in, l->out, SLOPE_TANGENT); break;
+    case NET_MAX_POOL: net_max_pool_backward(l, SLOPE_TANGENT); break;
     }
 }
 

@@ -1,4 +1,4 @@
-/* Shared by net.c (shapes, memory) and net_pass.c, net_norm.c (arithmetic). */
+/* Shared by net.c (shapes, memory) and net_pass.c, net_norm.c, net_max_pool.c (arithmetic). */
 #ifndef META_NET_PRIVATE_H
 #define META_NET_PRIVATE_H
 
@@ -54,6 +54,12 @@ static inline float *map_row(const map *m, int field, int channel, int y)
 
 /* Zeroes the tangents, borders included, before they are first used. */
 void net_clear_tangents(net *n);
+
+/* out's value from in's; its tangent. */
+void net_max_pool_forward(const layer *l);
+void net_max_pool_tangent(const layer *l);
+/* Adds to `field` of in from that of out. */
+void net_max_pool_backward(const layer *l, int field);
 
 /* out's value, or its tangent, from in's; x are all parameters, v their tangent. */
 void net_norm_forward(const net *n, layer *l, const float *x);
