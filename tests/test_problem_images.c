@@ -61,6 +61,15 @@ static void test_load(void **state)
                 sum += pixel_of(13, (7 * y + i / 7) / 2, (7 * x + i % 7) / 2);
             assert_float_equal(image[y * 8 + x], sum / 49, 0.51);
         }
+    /* Of 16 x 16, the mean over 1.75 x 1.75, by a grid of quarter pixels. */
+    image = set->pixels[2] + (60 + 1) * 256;
+    for (int y = 0; y < 16; y++)
+        for (int x = 0; x < 16; x++) {
+            double sum = 0;
+            for (int i = 0; i < 49; i++)
+                sum += pixel_of(13, (7 * y + i / 7) / 4, (7 * x + i % 7) / 4);
+            assert_float_equal(image[y * 16 + x], sum / 49, 0.51);
+        }
     images_free(&plain);
     free(images), free(labels);
 }

@@ -11,6 +11,15 @@
 
 enum { MAX_SAMPLES = 1 << 20 };
 
+/* Each unit's weights times a factor of its own. */
+static void fade(random_stream *stream, const net_tensor *t, double faint, float *weights)
+{
+    for (size_t i = 0; i < t->n; i += (size_t)t->fan_in) {
+        const float factor = (float)draw_log_uniform(stream, faint, 1);
+        for (size_t k = 0; k < (size_t)t->fan_in; k++) weights[i + k] *= factor;
+    }
+}
+
 static void classifier_start(problem *base, float *x)
 {
     const classifier *p = (const classifier *)base;
@@ -26,7 +35,49 @@ static void classifier_start(problem *base, float *x)
         if (p->start != START_NORMAL)
             scale = (float)(p->start_scale / sqrt(t->fan_in ? t->fan_in : (double)t->n));
         draw_normals(&stream, to, t->n, scale);
+        const int normalised = k + 1 < base->n_tensors && tensors[k + 1].is_scale;
+        if (p->faint > 0 && t->fan_in && normalised) fade(&stream, t, p->faint, to);
     }
+}
+
+static size_t inputs_of(const classifier *p)
+{
+    return (size_t)p->channels * (size_t)p->height * (size_t)p->width;
+}
+
+static int within(int i, int n) { return i < 0 ? 0 : i < n ? i : n - 1; }
+
+static void augment_image(const classifier *p, random_stream *stream, const float *image, float *to)
+{
+    const augmentation *a = &p->augment;
+    const uint32_t shifts = 2 * (uint32_t)a->shift + 1;
+    const int down = (int)draw_below(stream, shifts) - a->shift;
+    const int right = (int)draw_below(stream, shifts) - a->shift;
+    const int mirror = draw_flag(stream, 0.5) && a->mirror;
+    for (int c = 0; c < p->channels; c++, image += p->height * p->width)
+        for (int y = 0; y < p->height; y++)
+            for (int x = 0; x < p->width; x++) {
+                const int from = within((mirror ? p->width - 1 - x : x) + right, p->width);
+                *to++ = image[within(y + down, p->height) * p->width + from];
+            }
+}
+
+/* The chosen images as step t sees them. */
+static const float *augment(const classifier *p, uint64_t t)
+{
+    enum { BLOCK = 256 };
+    float noise[BLOCK];
+    const size_t inputs = inputs_of(p), all = inputs * (size_t)p->batch;
+    random_stream stream = draw_stream(p->base.seed, STREAM_AUGMENT, t);
+    for (int i = 0; i < p->batch; i++)
+        augment_image(p, &stream, p->images + p->chosen[i] * inputs,
+                      p->augmented + (size_t)i * inputs);
+    for (size_t i = 0; i < all && p->augment.noise > 0; i += BLOCK) {
+        const size_t here = all - i < BLOCK ? all - i : BLOCK;
+        draw_normals(&stream, noise, here, p->augment.noise);
+        vector_add(p->augmented + i, 1, noise, here);
+    }
+    return p->augmented;
 }
 
 static void draw_batch(classifier *p, uint64_t t)
@@ -34,6 +85,7 @@ static void draw_batch(classifier *p, uint64_t t)
     random_stream stream = draw_stream(p->base.seed, STREAM_ORDER, t);
     for (int i = 0; i < p->batch; i++) p->chosen[i] = draw_below(&stream, (uint32_t)p->samples);
     net_set_batch(p->net, p->images, p->labels, p->chosen, p->batch);
+    if (p->augmented) net_set_images(p->net, augment(p, t));
 }
 
 static double classifier_gradient(problem *base, const float *x, uint64_t t, float *g)
@@ -74,6 +126,7 @@ static void classifier_free(problem *base)
     free(p->labels);
     free(p->chosen);
     free(p->part);
+    free(p->augmented);
 }
 
 static classifier *allocate(net *n, uint64_t seed, opt_error *error)
@@ -105,7 +158,8 @@ classifier *classifier_create(const net_spec *spec, int samples, int batch, uint
     p->net = n;
     p->samples = samples;
     p->batch = batch;
-    const size_t inputs = (size_t)spec->channels * (size_t)spec->height * (size_t)spec->width;
+    p->channels = spec->channels, p->height = spec->height, p->width = spec->width;
+    const size_t inputs = inputs_of(p);
     p->images = problem_floats((size_t)samples * inputs, error);
     p->labels = calloc((size_t)samples, 1);
     p->chosen = calloc((size_t)batch, sizeof *p->chosen);
@@ -114,4 +168,12 @@ classifier *classifier_create(const net_spec *spec, int samples, int batch, uint
     if (p->part) opt_fail(error, OPT_NO_MEMORY, "no memory for %d samples", samples);
     problem_free(&p->base);
     return NULL;
+}
+
+opt_status classifier_augment(classifier *p, const augmentation *a, opt_error *error)
+{
+    p->augment = *a;
+    if (!a->shift && !a->mirror && !(a->noise > 0)) return OPT_OK;
+    if (!p->augmented) p->augmented = problem_floats((size_t)p->batch * inputs_of(p), error);
+    return p->augmented ? OPT_OK : OPT_NO_MEMORY;
 }

@@ -13,21 +13,34 @@ typedef enum {
     START_NETWORK, /* weights as START_FAN_IN; biases and shifts 0, scales 1 */
 } start_kind;
 
+/* What is done to each image of a batch, drawn anew in every step; not for the loss on all data. */
+typedef struct {
+    int shift;   /* by up to so many pixels each way; the border is repeated */
+    int mirror;  /* every second one, left and right */
+    float noise; /* N(0, noise²) is added to every pixel */
+} augmentation;
+
 typedef struct {
     problem base;
     net *net;
-    int samples, batch;
-    float *images;   /* [samples][inputs] */
+    int samples, batch, channels, height, width;
+    float *images;   /* [samples][inputs], inputs = channels·height·width */
     uint8_t *labels; /* [samples] */
     uint32_t *chosen;
     float *part; /* [n] the gradient of a part of the samples */
     start_kind start;
     double start_scale;
+    double faint; /* not 0: a normalised unit's weights start as times log-uniform [faint, 1] */
+    augmentation augment;
+    float *augmented; /* [batch][inputs] of the last batch; NULL: as they are */
 } classifier;
 
 /* Batches of `batch` samples, drawn with replacement. The caller fills images and labels (zeroed
  * here) before use. NULL and *error. */
 classifier *classifier_create(const net_spec *spec, int samples, int batch, uint64_t seed,
                               opt_error *error);
+
+/* From now on batches are augmented, if a does anything. OPT_NO_MEMORY. */
+opt_status classifier_augment(classifier *p, const augmentation *a, opt_error *error);
 
 #endif

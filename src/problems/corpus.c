@@ -56,6 +56,11 @@
     {.family = images_problem, .network = kind, .side = across, .max_parameters = parameters,    \
      .max_work = work, .start_low = 0.2, .start_high = 4}
 
+/* Three channels of colours, augmentation, weight decay: as users train. */
+#define COLOURED(kind, parameters, work, low, high)                                              \
+    {.family = images_problem, .network = kind, .side = 16, .max_parameters = parameters,        \
+     .max_work = work, .start_low = low, .start_high = high, .colour = 1, .decay = 1e-3}
+
 /* Most of a gradient's entries are 0, or most of it is noise. */
 #define MANY_ZEROS(...) MIXTURE(ZEROS(0.9, __VA_ARGS__), ZEROS(0.99, __VA_ARGS__))
 #define MUCH_NOISE(s, ...)                                                                       \
@@ -236,6 +241,13 @@ const corpus_row corpus_table[] = {
     {"quadratics, noisy", "quadratic", CORPUS_WIDE, 1,
      ANY_SCALE(MIXTURE(NOISE(0.1, QUADRATIC(10)), NOISE(0.5, QUADRATIC(20)),
                        NOISE(1, QUADRATIC(50)), NOISE(2, QUADRATIC(100))))},
+
+    {"deep residual, normalised", "deep", CORPUS_USERS, 1,
+     COLOURED(NETWORK_DEEP, 20000, 1.2e7, 0.2, 4)},
+    /* The host starts at 1, which is √(2/inputs) with ReLU. */
+    {"plain with maxima", "plain", CORPUS_USERS, 1, COLOURED(NETWORK_PLAIN, 12000, 4e6, 1, 1)},
+    {"plain with maxima, other starts", "plain", CORPUS_USERS, 1,
+     COLOURED(NETWORK_PLAIN, 12000, 4e6, 0.5, 1.25)},
 
     {"quadratics, zeros", "sparse", CORPUS_USERS, 1,
      MIXTURE(MANY_ZEROS(QUADRATIC(20)), MANY_ZEROS(QUADRATIC(50)), MANY_ZEROS(QUADRATIC(100)))},

@@ -36,6 +36,16 @@ uint32_t draw_below(random_stream *stream, uint32_t n)
     return (uint32_t)((uint64_t)random_stream_u32(stream) * n >> 32);
 }
 
+int draw_flag(random_stream *stream, double probability)
+{
+    return draw_uniform(stream, 0, 1) < probability;
+}
+
+int draw_size(random_stream *stream, int low, int high)
+{
+    return (int)draw_log_uniform(stream, low, high + 1);
+}
+
 /* Sine and cosine of 2π·turns for turns in [-1/2, 1/2]: Taylor's series of the half angle, which is
  * within π/2, then the double-angle formulas. Error below 1e-6. */
 LANES_FN void sine_cosine(lanes turns, lanes *sine, lanes *cosine)

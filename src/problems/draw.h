@@ -13,7 +13,9 @@ uint64_t draw_seed(random_stream *stream);
 double draw_uniform(random_stream *stream, double low, double high);     /* [low, high) */
 double draw_log_uniform(random_stream *stream, double low, double high); /* 0 < low <= high */
 uint32_t draw_below(random_stream *stream, uint32_t n);                  /* 0 .. n - 1, n > 0 */
-float draw_normal(random_stream *stream); /* N(0,1); two numbers of it */
+int draw_flag(random_stream *stream, double probability);                /* of 1 */
+int draw_size(random_stream *stream, int low, int high); /* log-uniform, whole; 0 < low <= high */
+float draw_normal(random_stream *stream);                /* N(0,1); two numbers of it */
 
 /* out[n] = scale·N(0,1), drawn in pairs: the stream is left where that leaves it. */
 void draw_normals(random_stream *stream, float *out, size_t n, float scale);

@@ -7,7 +7,7 @@
 #include <zlib.h>
 
 enum { MAX_SIDE = 256, MAX_IMAGES = 10 * 1000 * 1000 };
-const int image_sides[IMAGE_SIDES] = {8, 14};
+const int image_sides[IMAGE_SIDES] = {8, 14, 16};
 
 /* --- idx files: a magic number, big-endian sizes, bytes --- */
 

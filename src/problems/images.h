@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 
-enum { IMAGE_SIDES = 2, IMAGE_MAX_SETS = 4, IMAGE_CLASSES = 10 };
-extern const int image_sides[IMAGE_SIDES]; /* 8, 14 */
+enum { IMAGE_SIDES = 3, IMAGE_MAX_SETS = 4, IMAGE_CLASSES = 10 };
+extern const int image_sides[IMAGE_SIDES]; /* 8, 14, 16 */
 
 /* One collection. Images are sorted by class, in the file's order within each. */
 typedef struct {

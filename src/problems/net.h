@@ -67,6 +67,8 @@ double net_multiply_adds(const net *n);
  * labels[chosen[b]]. batch <= max_batch. */
 void net_set_batch(net *n, const float *images, const uint8_t *labels, const uint32_t *chosen,
                    int batch);
+/* Replaces the images of the batch by images[batch]. */
+void net_set_images(net *n, const float *images);
 
 /* Mean cross-entropy of the batch, with the regulariser; its gradient into g unless NULL. Not
  * finite when a pre-activation was not. */

@@ -324,11 +324,28 @@ static double regularise(const net *n, const float *x, const float *along, float
     return n->spec.l2_mean * sum;
 }
 
+/* Image b is images[chosen[b]], or (chosen NULL) images[b]. */
+static void set_images(net *n, const float *images, const uint32_t *chosen)
+{
+    const map *in = &n->maps[0];
+    const size_t pixels = (size_t)in->channels * (size_t)in->height * (size_t)in->width;
+    const float *image[n->padded];
+    for (int b = 0; b < n->batch; b++)
+        image[b] = images + pixels * (chosen ? chosen[b] : (uint32_t)b);
+    size_t pixel = 0;
+    FOR_EACH_ROW(in) {
+        float *to = map_row(in, VALUE, c, y);
+        for (int x = 0; x < in->width; x++, pixel++, to += n->padded)
+            for (int b = 0; b < n->batch; b++) to[b] = image[b][pixel];
+    }
+}
+
+void net_set_images(net *n, const float *images) { set_images(n, images, NULL); }
+
 void net_set_batch(net *n, const float *images, const uint8_t *labels, const uint32_t *chosen,
                    int batch)
 {
     const map *in = &n->maps[0];
-    const size_t pixels = (size_t)in->channels * (size_t)in->height * (size_t)in->width;
     if (n->batch != batch) {
         int widest = 1;
         for (int i = 0; i < n->n_maps; i++)
@@ -337,17 +354,8 @@ void net_set_batch(net *n, const float *images, const uint8_t *labels, const uin
         memset(in->field[VALUE], 0, in->size * sizeof(float));
         n->batch = batch;
     }
-    const float *image[n->padded];
-    for (int b = 0; b < batch; b++) {
-        image[b] = images + pixels * chosen[b];
-        n->labels[b] = labels[chosen[b]];
-    }
-    size_t pixel = 0;
-    FOR_EACH_ROW(in) {
-        float *to = map_row(in, VALUE, c, y);
-        for (int x = 0; x < in->width; x++, pixel++, to += n->padded)
-            for (int b = 0; b < batch; b++) to[b] = image[b][pixel];
-    }
+    for (int b = 0; b < batch; b++) n->labels[b] = labels[chosen[b]];
+    set_images(n, images, chosen);
 }
 
 double net_gradient(net *n, const float *x, float *g)

@@ -101,7 +101,7 @@ opt_tensor *problem_opt_tensors(const problem *p, float *x, float *g, opt_error 
     }
     for (int k = 0; k < p->n_tensors; k++) {
         const problem_tensor *t = &p->tensors[k];
-        tensors[k] = (opt_tensor){t->name, x + t->offset, g + t->offset, t->n, 1, 0, 1};
+        tensors[k] = (opt_tensor){t->name, x + t->offset, g + t->offset, t->n, 1, t->l2, 1};
     }
     return tensors;
 }

@@ -3,7 +3,8 @@
  *
  * Everything random is drawn from counter-based streams of the instance's seed: the instance itself
  * and its start from (seed, STREAM_INIT, which), the batch of step t from (seed, STREAM_ORDER, t),
- * gradient noise from (seed, STREAM_NETWORK, t), sparsity from (seed, STREAM_AUGMENT, t). So a
+ * gradient noise from (seed, STREAM_NETWORK, t), sparsity and what is done to the images of a batch
+ * from (seed, STREAM_AUGMENT, t). So a
  * value depends on spec, seed, t and x alone: not on threads, nor on what was evaluated before, and
  * two runs of an optimizer on one seed see the same batches and noise (common random numbers).
  *
@@ -23,10 +24,12 @@ typedef struct problem problem;
 typedef struct problem_spec problem_spec;
 
 /* One tensor of the parameters: x[offset] to x[offset + n - 1]; the tensors follow each other
- * without gaps. The name is unique in its problem, without '/'. */
+ * without gaps. The name is unique in its problem, without '/'. l2: what an optimizer adds to the
+ * gradient, times the parameters, as weight decay; not part of the objective nor its gradient. */
 typedef struct {
     char name[32];
     size_t offset, n;
+    float l2;
 } problem_tensor;
 
 /* What a problem can do; called through the functions below. */
@@ -53,7 +56,14 @@ typedef problem *problem_family(const problem_spec *spec, uint64_t seed, const i
 
 typedef enum { SCALE_ALL, SCALE_TENSOR, SCALE_PARAMETER } scale_mode;
 typedef enum { ACT_LINEAR, ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_COUNT } activation;
-typedef enum { NETWORK_MLP, NETWORK_CONV, NETWORK_RESIDUAL, NETWORK_SIGMOID } network_kind;
+typedef enum {
+    NETWORK_MLP,
+    NETWORK_CONV,
+    NETWORK_RESIDUAL,
+    NETWORK_SIGMOID,
+    NETWORK_DEEP,
+    NETWORK_PLAIN
+} network_kind;
 enum { MAX_HIDDEN = 6 };
 
 /* One row: only the fields that its family reads are set. */
@@ -68,6 +78,9 @@ struct problem_spec {
     int max_parameters;           /* images: no more than that */
     double max_work;              /* images: multiply-adds of a batch, forward; no more than that */
     double start_low, start_high; /* images: the start's scale, log-uniform between them */
+    int colour;                   /* images: three channels, and augmented in every step */
+    double decay;                 /* images: the greatest weight decay */
+    int pretraining;              /* images: the most steps of it; 0: none */
     double power;                 /* norm: p */
     double condition, angle;      /* bowl: c and the rotation, in radians */
     double separation;            /* of the classes */
@@ -100,7 +113,7 @@ problem_family mlp_problem;
 /* Softmax of the sum of 5 embeddings of `dimension`, 2 classes, on noisy parity: samples, batch. */
 problem_family embedding_problem;
 /* A network and a task on real images, all drawn at random (problem_images.c): network, side,
- * max_parameters, max_work, start_low, start_high. */
+ * max_parameters, max_work, start_low, start_high, colour, decay, pretraining. */
 problem_family images_problem;
 
 /* Wrappers: parts[0], or all parts. The seed of part i is drawn from (seed, STREAM_INIT). */
@@ -147,7 +160,7 @@ double problem_full_gradient(problem *p, const float *x, float *g);
 double problem_loss(problem *p, const float *x);
 
 /* The tensors of the parameters x [n] and their gradient g [n] as an optimizer takes them (g points
- * uphill, nothing decays), to be freed. NULL and *error: no memory. */
+ * uphill), to be freed. NULL and *error: no memory. */
 opt_tensor *problem_opt_tensors(const problem *p, float *x, float *g, opt_error *error);
 
 /* --- for families (problem.c) --- */

@@ -149,14 +149,17 @@ static void draw_scales(wrapper *w, const problem_spec *spec, random_stream *str
     const problem *p = &w->base;
     double scale = draw_log_uniform(stream, spec->low, spec->high);
     for (int k = 0; k < p->n_tensors; k++) {
-        const problem_tensor *tensor = &p->tensors[k];
+        problem_tensor *tensor = &p->tensors[k];
+        double square = 0;
         if (k > 0 && spec->mode == SCALE_TENSOR)
             scale = draw_log_uniform(stream, spec->low, spec->high);
         for (size_t i = 0; i < tensor->n; i++) {
             if (spec->mode == SCALE_PARAMETER)
                 scale = draw_log_uniform(stream, spec->low, spec->high);
             w->inverse[tensor->offset + i] = (float)(1 / scale);
+            square += 1 / (scale * scale);
         }
+        tensor->l2 *= (float)(square / (double)tensor->n); /* the decay of x/s; of mixed s: about */
     }
 }
 
@@ -271,6 +274,7 @@ static wrapper *wrap(problem **parts, int n_parts, const problem_ops *ops, uint6
         if (!problem_has_full_loss(parts[i])) w->ops.full_gradient = NULL;
         for (int j = 0; j < parts[i]->n_tensors; j++, k++) {
             char *name = w->base.tensors[k].name;
+            w->base.tensors[k].l2 = parts[i]->tensors[j].l2;
             const size_t size = sizeof w->base.tensors[k].name;
             const char *inner = parts[i]->tensors[j].name;
             const int length = n_parts > 1 ? snprintf(name, size, "%d.%s", i, inner)
