@@ -80,7 +80,8 @@ static void test_derivatives(void **state)
         problem_free(p);
     }
     printf("%d segments, %d strong\n", checked, strong);
-    assert_true(checked > 60 && strong > 0.25 * checked);
+    /* Few: a short step of a deep network crosses kinks; test_problem_nets has its layers alone. */
+    assert_true(checked > 100 && strong > 0.15 * checked);
 }
 
 /* A value is a function of spec, seed, t and x: not of what was evaluated before. */
@@ -298,6 +299,80 @@ static void test_faint_units(void **state)
     assert_in_range(faint, 1, 8);
 }
 
+/* --- pretrained starts --- */
+
+/* The first of them whose start was drawn with constants, or without. */
+static classifier *create_pretrained(problem_spec *spec, int constants)
+{
+    *spec = coloured;
+    spec->network = NETWORK_CONV;
+    spec->side = 8, spec->colour = 0, spec->max_work = 6e5;
+    for (uint64_t seed = 1; seed < 60; seed++) {
+        spec->pretraining = 200;
+        classifier *p = (classifier *)create(spec, seed, "pretrained");
+        if (p->n_given > 0 && (p->constant_tensors > 0) == constants) return p;
+        problem_free(&p->base);
+    }
+    fail_msg("no instance %s constants", constants ? "with" : "without");
+    return NULL;
+}
+
+/* An instance starts where the same one without pretraining does in its last layer only, and there
+ * each time. */
+static void test_pretrained(void **state)
+{
+    (void)state;
+    problem_spec spec;
+    classifier *p = create_pretrained(&spec, 0);
+    problem *again = create(&spec, p->base.seed, "pretrained");
+    spec.pretraining = 0;
+    problem *fresh = create(&spec, p->base.seed, "fresh");
+    const size_t n = p->base.n, last = p->n_given;
+    assert_true(last > 0 && last == p->base.tensors[p->base.n_tensors - 2].offset);
+    float *x = malloc(3 * n * sizeof *x), *y = x + n, *z = y + n;
+    assert_true(again->n == n && fresh->n == n);
+    problem_start(&p->base, x), problem_start(again, y), problem_start(fresh, z);
+    assert_memory_equal(x, y, n * sizeof *x);
+    assert_memory_equal(x + last, z + last, (n - last) * sizeof *x);
+    for (int k = 0; k < p->base.n_tensors - 2; k++) {
+        const problem_tensor *t = &p->base.tensors[k];
+        assert_true(memcmp(x + t->offset, z + t->offset, t->n * sizeof *x) != 0);
+    }
+    free(x);
+    problem_free(&p->base), problem_free(again), problem_free(fresh);
+}
+
+/* Constants are no parameters: what is left has the gradient and the product that it has in the
+ * whole network. */
+static void test_constants(void **state)
+{
+    (void)state;
+    problem_spec spec;
+    classifier *p = create_pretrained(&spec, 1);
+    const size_t all = p->all, n = p->base.n, constants = all - n;
+    assert_true(constants > 0 && p->n_given >= constants);
+    assert_int_equal(p->base.tensors[0].offset, 0);
+    assert_true(net_tensors(p->net)[p->constant_tensors].fan_in > 0);
+    assert_string_equal(p->base.tensors[0].name, net_tensors(p->net)[p->constant_tensors].name);
+    float *x = calloc(5 * all, sizeof *x), *g = x + all, *whole = g + all, *of_all = whole + all;
+    float *direction = of_all + all;
+    problem_start(&p->base, x);
+    memcpy(whole, p->given, constants * sizeof *x);
+    memcpy(whole + constants, x, n * sizeof *x);
+    memcpy(direction + constants, x, n * sizeof *x);
+    const double f = problem_gradient(&p->base, x, 3, g);
+    net_freeze(p->net, 0);
+    assert_true(net_gradient(p->net, whole, of_all) == f);
+    assert_memory_equal(g, of_all + constants, n * sizeof *x);
+    assert_true(probe_dot(of_all, of_all, constants) > 0);
+    net_hvp(p->net, whole, direction, of_all);
+    net_freeze(p->net, constants);
+    problem_hvp(&p->base, x, 3, x, g);
+    assert_memory_equal(g, of_all + constants, n * sizeof *x);
+    free(x);
+    problem_free(&p->base);
+}
+
 static void test_corpus(void **state)
 {
     (void)state;
@@ -313,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_corpus),      cmocka_unit_test(test_paint),
         cmocka_unit_test(test_colour),      cmocka_unit_test(test_augmentation),
+        cmocka_unit_test(test_pretrained),  cmocka_unit_test(test_constants),
         cmocka_unit_test(test_decay),       cmocka_unit_test(test_faint_units),
         cmocka_unit_test(test_derivatives), cmocka_unit_test(test_reproducible),
         cmocka_unit_test(test_learnable),

@@ -23,7 +23,7 @@ static void fade(random_stream *stream, const net_tensor *t, double faint, float
 static void classifier_start(problem *base, float *x)
 {
     const classifier *p = (const classifier *)base;
-    const net_tensor *tensors = net_tensors(p->net);
+    const net_tensor *tensors = net_tensors(p->net) + p->constant_tensors;
     random_stream stream = draw_stream(base->seed, STREAM_INIT, 1);
     for (int k = 0; k < base->n_tensors; k++) {
         const net_tensor *t = &tensors[k];
@@ -38,7 +38,29 @@ static void classifier_start(problem *base, float *x)
         const int normalised = k + 1 < base->n_tensors && tensors[k + 1].is_scale;
         if (p->faint > 0 && t->fan_in && normalised) fade(&stream, t, p->faint, to);
     }
+    const size_t constants = p->all - base->n;
+    if (p->given) memcpy(x, p->given + constants, (p->n_given - constants) * sizeof *x);
 }
+
+/* --- constants: x and what belongs to it are the end of what the network sees --- */
+
+static const float *whole(const classifier *p, int which, const float *x)
+{
+    float *all = p->whole + (size_t)which * p->all;
+    if (!p->whole) return x;
+    memcpy(all + (p->all - p->base.n), x, p->base.n * sizeof *x);
+    return all;
+}
+
+static double take_gradient(const classifier *p, const float *x, float *g)
+{
+    float *all = p->whole && g ? p->whole + p->all : g;
+    const double f = net_gradient(p->net, whole(p, 0, x), all);
+    if (all != g) memcpy(g, all + (p->all - p->base.n), p->base.n * sizeof *g);
+    return f;
+}
+
+/* --- batches --- */
 
 static size_t inputs_of(const classifier *p)
 {
@@ -92,14 +114,16 @@ static double classifier_gradient(problem *base, const float *x, uint64_t t, flo
 {
     classifier *p = (classifier *)base;
     draw_batch(p, t);
-    return net_gradient(p->net, x, g);
+    return take_gradient(p, x, g);
 }
 
 static void classifier_hvp(problem *base, const float *x, uint64_t t, const float *v, float *hv)
 {
     classifier *p = (classifier *)base;
     draw_batch(p, t);
-    net_hvp(p->net, x, v, hv);
+    float *all = p->whole ? p->whole + p->all : hv;
+    net_hvp(p->net, whole(p, 0, x), whole(p, 2, v), all);
+    if (all != hv) memcpy(hv, all + (p->all - base->n), base->n * sizeof *hv);
 }
 
 /* The mean over the samples, batch after batch: a normalisation sees batches as in training. */
@@ -112,7 +136,7 @@ static double classifier_full_gradient(problem *base, const float *x, float *g)
         const int here = p->samples - first < p->batch ? p->samples - first : p->batch;
         for (int i = 0; i < here; i++) p->chosen[i] = (uint32_t)(first + i);
         net_set_batch(p->net, p->images, p->labels, p->chosen, here);
-        sum += here * net_gradient(p->net, x, g ? p->part : NULL);
+        sum += here * take_gradient(p, x, g ? p->part : NULL);
         if (g) vector_add(g, (float)here / (float)p->samples, p->part, base->n);
     }
     return sum / p->samples;
@@ -127,6 +151,8 @@ static void classifier_free(problem *base)
     free(p->chosen);
     free(p->part);
     free(p->augmented);
+    free(p->given);
+    free(p->whole);
 }
 
 static classifier *allocate(net *n, uint64_t seed, opt_error *error)
@@ -156,6 +182,7 @@ classifier *classifier_create(const net_spec *spec, int samples, int batch, uint
         return NULL;
     }
     p->net = n;
+    p->all = p->base.n;
     p->samples = samples;
     p->batch = batch;
     p->channels = spec->channels, p->height = spec->height, p->width = spec->width;
@@ -168,6 +195,27 @@ classifier *classifier_create(const net_spec *spec, int samples, int batch, uint
     if (p->part) opt_fail(error, OPT_NO_MEMORY, "no memory for %d samples", samples);
     problem_free(&p->base);
     return NULL;
+}
+
+opt_status classifier_start_from(classifier *p, const float *from, size_t n, int constants,
+                                 opt_error *error)
+{
+    problem *base = &p->base;
+    if (!(p->given = problem_floats(n, error))) return OPT_NO_MEMORY;
+    memcpy(p->given, from, n * sizeof *from);
+    p->n_given = n;
+    if (constants == 0) return OPT_OK;
+    if (!(p->whole = problem_floats(3 * p->all, error))) return OPT_NO_MEMORY;
+    const size_t frozen = base->tensors[constants].offset;
+    memcpy(p->whole, from, frozen * sizeof *from);
+    p->constant_tensors = constants;
+    base->n_tensors -= constants;
+    base->n -= frozen;
+    memmove(base->tensors, base->tensors + constants,
+            (size_t)base->n_tensors * sizeof *base->tensors);
+    for (int k = 0; k < base->n_tensors; k++) base->tensors[k].offset -= frozen;
+    net_freeze(p->net, frozen);
+    return OPT_OK;
 }
 
 opt_status classifier_augment(classifier *p, const augmentation *a, opt_error *error)

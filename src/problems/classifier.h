@@ -32,6 +32,12 @@ typedef struct {
     double start_scale;
     double faint; /* not 0: a normalised unit's weights start as times log-uniform [faint, 1] */
     augmentation augment;
+    /* Tensors whose parameters are constants, not among those of the problem; how many parameters
+     * the network has, and those where the start is given. */
+    int constant_tensors;
+    size_t all, n_given;
+    float *given; /* [n_given] */
+    float *whole; /* [3][all] the network's parameters, gradient, direction; NULL: the problem's */
     float *augmented; /* [batch][inputs] of the last batch; NULL: as they are */
 } classifier;
 
@@ -39,6 +45,12 @@ typedef struct {
  * here) before use. NULL and *error. */
 classifier *classifier_create(const net_spec *spec, int samples, int batch, uint64_t seed,
                               opt_error *error);
+
+/* From now on the first n parameters, whole tensors of the network, start as `from`; the first
+ * `constants` tensors of these are constants and no longer parameters of the problem. Called
+ * once. OPT_NO_MEMORY. */
+opt_status classifier_start_from(classifier *p, const float *from, size_t n, int constants,
+                                 opt_error *error);
 
 /* From now on batches are augmented, if a does anything. OPT_NO_MEMORY. */
 opt_status classifier_augment(classifier *p, const augmentation *a, opt_error *error);

@@ -61,6 +61,11 @@
     {.family = images_problem, .network = kind, .side = 16, .max_parameters = parameters,        \
      .max_work = work, .start_low = low, .start_high = high, .colour = 1, .decay = 1e-3}
 
+#define PRETRAINED(kind, across, coloured, parameters, work, steps)                              \
+    {.family = images_problem, .network = kind, .side = across, .max_parameters = parameters,    \
+     .max_work = work, .start_low = 0.2, .start_high = 2, .colour = coloured, .decay = 1e-3,     \
+     .pretraining = steps}
+
 /* Most of a gradient's entries are 0, or most of it is noise. */
 #define MANY_ZEROS(...) MIXTURE(ZEROS(0.9, __VA_ARGS__), ZEROS(0.99, __VA_ARGS__))
 #define MUCH_NOISE(s, ...)                                                                       \
@@ -241,6 +246,15 @@ const corpus_row corpus_table[] = {
     {"quadratics, noisy", "quadratic", CORPUS_WIDE, 1,
      ANY_SCALE(MIXTURE(NOISE(0.1, QUADRATIC(10)), NOISE(0.5, QUADRATIC(20)),
                        NOISE(1, QUADRATIC(50)), NOISE(2, QUADRATIC(100))))},
+
+    {"conv on 8x8, pretrained", "pretrained", CORPUS_USERS, 1,
+     PRETRAINED(NETWORK_CONV, 8, 0, 4000, 6e5, 400)},
+    {"residual on 14x14, pretrained", "pretrained", CORPUS_USERS, 1,
+     PRETRAINED(NETWORK_RESIDUAL, 14, 0, 4000, 1e6, 400)},
+    {"plain with maxima, pretrained", "pretrained", CORPUS_USERS, 1,
+     PRETRAINED(NETWORK_PLAIN, 16, 1, 12000, 2e6, 400)},
+    {"deep residual, pretrained", "pretrained", CORPUS_USERS, 0.5,
+     PRETRAINED(NETWORK_DEEP, 16, 1, 12000, 4e6, 200)},
 
     {"deep residual, normalised", "deep", CORPUS_USERS, 1,
      COLOURED(NETWORK_DEEP, 20000, 1.2e7, 0.2, 4)},

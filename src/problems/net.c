@@ -366,6 +366,16 @@ void net_free(net *n)
     free(n);
 }
 
+void net_freeze(net *n, size_t parameters)
+{
+    size_t before = 0;
+    int k = 0, number;
+    for (; k < n->n_tensors && before < parameters; k++) before += n->tensors[k].n;
+    n->first_trained = 0; /* a tensor's name begins with its layer's number, from 1 */
+    if (k > 0 && k < n->n_tensors && sscanf(n->tensors[k].name, "%d", &number) == 1)
+        n->first_trained = number - 1;
+}
+
 int net_tensor_count(const net *n) { return n->n_tensors; }
 
 const net_tensor *net_tensors(const net *n) { return n->tensors; }

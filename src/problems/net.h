@@ -70,6 +70,10 @@ void net_set_batch(net *n, const float *images, const uint8_t *labels, const uin
 /* Replaces the images of the batch by images[batch]. */
 void net_set_images(net *n, const float *images);
 
+/* From now on the first so many parameters, of whole layers, are constants: a gradient's or a
+ * product's entries of them mean nothing, and take no time. */
+void net_freeze(net *n, size_t parameters);
+
 /* Mean cross-entropy of the batch, with the regulariser; its gradient into g unless NULL. Not
  * finite when a pre-activation was not. */
 double net_gradient(net *n, const float *x, float *g);

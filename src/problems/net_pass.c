@@ -369,7 +369,7 @@ double net_gradient(net *n, const float *x, float *g)
     const double loss = cross_entropy(n) + regularise(n, x, x, g);
     if (!g) return loss;
     start_backward(n);
-    for (int i = n_layers - 1; i >= 0; i--) {
+    for (int i = n_layers - 1; i >= n->first_trained; i--) {
         layer *l = &n->layers[i];
         BY_ACTIVATION(l->spec.act, deactivate, l->out, 0)
         backward_layer(n, l, x, g);
@@ -391,7 +391,7 @@ void net_hvp(net *n, const float *x, const float *v, float *hv)
     cross_entropy(n);
     start_backward_tangent(n);
     start_backward(n);
-    for (int i = n_layers - 1; i >= 0; i--) {
+    for (int i = n_layers - 1; i >= n->first_trained; i--) {
         layer *l = &n->layers[i];
         BY_ACTIVATION(l->spec.act, deactivate, l->out, 1)
         backward_tangent_layer(n, l, x, v, hv);

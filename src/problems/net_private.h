@@ -39,6 +39,7 @@ struct net {
     int n_tensors;
     net_tensor tensors[2 * NET_MAX_LAYERS];
     size_t n_parameters;
+    int first_trained; /* layers before it are constants, counted from 0 */
     double multiply_adds;
     float *live;     /* [widest row] 1 where a column of the batch is used, 0 in the padding */
     uint8_t *labels; /* [padded] of the batch */
