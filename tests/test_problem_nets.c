@@ -17,6 +17,7 @@
 #define POOL {.kind = NET_POOL}
 #define MAX_POOL(f) {.kind = NET_MAX_POOL, .act = f}
 #define ADD(a, b, f) {.kind = NET_ADD, .from = a, .other = b, .act = f}
+#define DETECTOR(n) .loss = NET_DETECTOR, .cells = n
 #define UNBIASED(units) {.kind = NET_DENSE, .channels = units, .no_bias = 1}
 /* An input's shape, the regulariser, and layers. */
 #define NET(c, h, w, l2, ...)                                                                    \
@@ -54,6 +55,25 @@ static const net_case cases[] = {
     {"maxima of odd maps", 8, 5,
      NET(1, 7, 5, 0, MAX_POOL(0), CONV(5, 1, 0), NORMAL(ACT_RELU), MAX_POOL(0), MAX_POOL(ACT_TANH),
          DENSE(4, 0))},
+    {"detector of pixels",
+     0,
+     5,
+     {.channels = 2,
+      .height = 6,
+      .width = 4,
+      .n_layers = 2,
+      DETECTOR(6),
+      .layers = {CONV(3, 1, ACT_TANH), CONV(8, 2, 0)}}},
+    {"detector of units",
+     0,
+     11,
+     {.channels = 1,
+      .height = 5,
+      .width = 5,
+      .n_layers = 2,
+      DETECTOR(4),
+      .l2_mean = 0.1,
+      .layers = {CONV(4, 2, ACT_TANH), DENSE(4 * 7, 0)}}},
     {"normalised convolutions", 0, 7,
      NET(1, 6, 6, 0, CONV(4, 2, 0), NORMAL(ACT_TANH), CONV(3, 1, 0), NORMAL(ACT_SIGMOID),
          DENSE(4, 0))},
@@ -78,6 +98,8 @@ static classifier *make(const net_case *c, int samples, uint64_t seed)
     const size_t classes = net_tensors(p->net)[net_tensor_count(p->net) - 1].n;
     for (int i = 0; i < samples; i++)
         p->labels[i] = (uint8_t)draw_below(&stream, (uint32_t)classes);
+    for (int i = 0; p->truths && i < 2 * samples * net_outputs(p->net); i++)
+        p->truths[i] = draw_below(&stream, 3) ? (float)draw_uniform(&stream, 0, 2) : 0;
     p->start = START_FAN_IN; /* biases and shifts not 0, scales not 1 */
     p->start_scale = 1.5;
     return p;
@@ -190,12 +212,26 @@ static void plain_layer(const net_layer *l, const plain_map *in, const plain_map
                         l->act, plain_output(l, in, other, x, l->channels, batch, b, o, y, u));
 }
 
-static double plain_loss(const net_spec *spec, const float *images, const uint8_t *labels,
-                         int batch, const float *x)
+/* Of all images. Output o of an image, [channel][pixel], is number o / cells of cell o % cells. */
+static double plain_detector(const net_spec *spec, const plain_map *last, const float *truths,
+                             int batch)
+{
+    const int outputs = last->c * last->h * last->w;
+    double loss = 0;
+    for (int i = 0; i < batch * outputs; i++) {
+        const int k = i % outputs / spec->cells;
+        const float *truth = truths + 2 * (i - i % outputs) + i % outputs;
+        const double z = last->z[i], t = *truth, w = truth[outputs];
+        loss += w * (k >= 1 && k <= 4 ? 0.5 * (z - t) * (z - t) : log(1 + exp(z)) - t * z) / batch;
+    }
+    return loss;
+}
+
+static double plain_loss(const net_spec *spec, const classifier *p, int batch, const float *x)
 {
     plain_map *maps = calloc(NET_MAX_LAYERS + 1, sizeof *maps);
     maps[0].c = spec->channels, maps[0].h = spec->height, maps[0].w = spec->width;
-    for (int i = 0; i < batch * maps[0].c * maps[0].h * maps[0].w; i++) maps[0].z[i] = images[i];
+    for (int i = 0; i < batch * maps[0].c * maps[0].h * maps[0].w; i++) maps[0].z[i] = p->images[i];
     double square = 0;
     for (int i = 1; i <= spec->n_layers; i++) {
         const net_layer *l = &spec->layers[i - 1];
@@ -210,10 +246,11 @@ static double plain_loss(const net_spec *spec, const float *images, const uint8_
     }
     const plain_map *logits = &maps[spec->n_layers];
     double loss = spec->l2_mean * square;
-    for (int b = 0; b < batch; b++) {
+    if (spec->loss == NET_DETECTOR) loss += plain_detector(spec, logits, p->truths, batch);
+    for (int b = 0; b < batch && spec->loss == NET_CROSS_ENTROPY; b++) {
         double sum = 0;
         for (int c = 0; c < logits->c; c++) sum += exp(logits->z[b * logits->c + c]);
-        loss += (log(sum) - logits->z[b * logits->c + labels[b]]) / batch;
+        loss += (log(sum) - logits->z[b * logits->c + p->labels[b]]) / batch;
     }
     free(maps);
     return loss;
@@ -227,13 +264,31 @@ static void test_forward(void **state)
         classifier *p = make(c, c->batch, 3); /* all data is one batch */
         float *x = calloc(p->base.n, sizeof *x);
         problem_start(&p->base, x);
-        const double want = plain_loss(&c->spec, p->images, p->labels, c->batch, x);
+        const double want = plain_loss(&c->spec, p, c->batch, x);
         const double got = problem_full_loss(&p->base, x);
         double multiply_adds;
         assert_int_equal(net_count(&c->spec, &multiply_adds), p->base.n);
         assert_true(multiply_adds > 0 && multiply_adds == net_multiply_adds(p->net));
         if (!(fabs(got - want) < 2e-6 * (1 + want)))
             fail_msg("%s: the loss is %.9g, expected %.9g", c->name, got, want);
+        free(x);
+        problem_free(&p->base);
+    }
+}
+
+/* All data of a detector, the last batch smaller than the others. */
+static void test_detector_in_batches(void **state)
+{
+    (void)state;
+    enum { SAMPLES = 13 };
+    for (int i = 0; i < CASES; i++) {
+        const net_case *c = &cases[i];
+        if (c->spec.loss != NET_DETECTOR) continue;
+        classifier *p = make(c, SAMPLES, 5);
+        float *x = calloc(p->base.n, sizeof *x);
+        problem_start(&p->base, x);
+        const double want = plain_loss(&c->spec, p, SAMPLES, x);
+        assert_float_equal(problem_full_loss(&p->base, x), want, 2e-6 * (1 + want));
         free(x);
         problem_free(&p->base);
     }
@@ -339,7 +394,19 @@ static void test_bad_shapes(void **state)
         NET(1, 4, 4, 0, DENSE(3, 0), ADD(1, 5, 0)),                /* no map 5 */
         NET(4, 1, 1, 0, DENSE(1, 0)),                              /* one class */
         NET(0, 1, 1, 0, DENSE(2, 0)),                              /* no input */
-        {.channels = 1, .height = 4, .width = 4}};                 /* no layer */
+        {.channels = 1,
+         .height = 4,
+         .width = 4,
+         .n_layers = 1,
+         DETECTOR(4),
+         .layers = {CONV(6, 1, 0)}}, /* 16 cells */
+        {.channels = 1,
+         .height = 4,
+         .width = 4,
+         .n_layers = 1,
+         DETECTOR(4),
+         .layers = {DENSE(5 * 4, 0)}},             /* no class */
+        {.channels = 1, .height = 4, .width = 4}}; /* no layer */
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         opt_error error = {0};
         assert_null(net_create(&bad[i], 8, &error));
@@ -353,7 +420,7 @@ int main(void)
         cmocka_unit_test(test_forward),     cmocka_unit_test(test_derivatives),
         cmocka_unit_test(test_batch_sizes), cmocka_unit_test(test_not_finite_shows),
         cmocka_unit_test(test_starts),      cmocka_unit_test(test_bad_shapes),
-        cmocka_unit_test(test_count),
+        cmocka_unit_test(test_count),       cmocka_unit_test(test_detector_in_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -373,6 +373,49 @@ static void test_constants(void **state)
     problem_free(&p->base);
 }
 
+/* --- detectors --- */
+
+/* Few cells are positive, and these alone have a box and classes; a positive one's box is within
+ * the cell, and it is of one class; a loss is a sum over cells. */
+static void test_detector(void **state)
+{
+    (void)state;
+    const problem_spec spec = {.family = detector_problem,
+                               .max_parameters = 12000,
+                               .max_work = 4e6,
+                               .start_low = 0.5,
+                               .start_high = 2};
+    double least = INFINITY, most = 0;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        classifier *p = (classifier *)create(&spec, seed, "detector");
+        const int outputs = net_outputs(p->net), cells = p->height * p->width / 16;
+        int positive = 0;
+        for (int i = 0; i < p->samples * cells; i++) {
+            const float *truth = p->truths + 2 * outputs * (i / cells) + i % cells;
+            const int here = truth[0] > 0;
+            double of_classes = 0;
+            positive += here;
+            assert_true(truth[outputs] > 0);
+            for (int k = 1; k < outputs / cells; k++) {
+                assert_true((truth[outputs + k * cells] > 0) == here);
+                if (k >= 5) of_classes += (double)truth[k * cells];
+            }
+            assert_float_equal(of_classes, here, 0);
+            assert_true(fabsf(truth[cells]) <= 0.5f && fabsf(truth[2 * cells]) <= 0.5f);
+            assert_true(fabsf(truth[3 * cells]) < 0.5f && fabsf(truth[4 * cells]) < 0.5f);
+        }
+        assert_true(positive >= p->samples && positive <= 4 * p->samples);
+        float *x = malloc(p->base.n * sizeof *x);
+        problem_start(&p->base, x);
+        const double loss = problem_full_loss(&p->base, x);
+        least = fmin(least, loss), most = fmax(most, loss);
+        free(x);
+        problem_free(&p->base);
+    }
+    printf("losses from %g to %g\n", least, most);
+    assert_true(least > 5 && most > 50 && most < 1e5);
+}
+
 static void test_corpus(void **state)
 {
     (void)state;
@@ -386,12 +429,12 @@ static void test_corpus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_corpus),      cmocka_unit_test(test_paint),
-        cmocka_unit_test(test_colour),      cmocka_unit_test(test_augmentation),
-        cmocka_unit_test(test_pretrained),  cmocka_unit_test(test_constants),
-        cmocka_unit_test(test_decay),       cmocka_unit_test(test_faint_units),
-        cmocka_unit_test(test_derivatives), cmocka_unit_test(test_reproducible),
-        cmocka_unit_test(test_learnable),
+        cmocka_unit_test(test_corpus),       cmocka_unit_test(test_paint),
+        cmocka_unit_test(test_colour),       cmocka_unit_test(test_augmentation),
+        cmocka_unit_test(test_pretrained),   cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_detector),     cmocka_unit_test(test_decay),
+        cmocka_unit_test(test_faint_units),  cmocka_unit_test(test_derivatives),
+        cmocka_unit_test(test_reproducible), cmocka_unit_test(test_learnable),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

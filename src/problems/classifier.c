@@ -102,11 +102,17 @@ static const float *augment(const classifier *p, uint64_t t)
     return p->augmented;
 }
 
+static void set_batch(classifier *p, int batch)
+{
+    net_set_batch(p->net, p->images, p->labels, p->chosen, batch);
+    if (p->truths) net_set_truths(p->net, p->truths, p->chosen);
+}
+
 static void draw_batch(classifier *p, uint64_t t)
 {
     random_stream stream = draw_stream(p->base.seed, STREAM_ORDER, t);
     for (int i = 0; i < p->batch; i++) p->chosen[i] = draw_below(&stream, (uint32_t)p->samples);
-    net_set_batch(p->net, p->images, p->labels, p->chosen, p->batch);
+    set_batch(p, p->batch);
     if (p->augmented) net_set_images(p->net, augment(p, t));
 }
 
@@ -135,7 +141,7 @@ static double classifier_full_gradient(problem *base, const float *x, float *g)
     for (int first = 0; first < p->samples; first += p->batch) {
         const int here = p->samples - first < p->batch ? p->samples - first : p->batch;
         for (int i = 0; i < here; i++) p->chosen[i] = (uint32_t)(first + i);
-        net_set_batch(p->net, p->images, p->labels, p->chosen, here);
+        set_batch(p, here);
         sum += here * take_gradient(p, x, g ? p->part : NULL);
         if (g) vector_add(g, (float)here / (float)p->samples, p->part, base->n);
     }
@@ -148,6 +154,7 @@ static void classifier_free(problem *base)
     net_free(p->net);
     free(p->images);
     free(p->labels);
+    free(p->truths);
     free(p->chosen);
     free(p->part);
     free(p->augmented);
@@ -191,7 +198,10 @@ classifier *classifier_create(const net_spec *spec, int samples, int batch, uint
     p->labels = calloc((size_t)samples, 1);
     p->chosen = calloc((size_t)batch, sizeof *p->chosen);
     p->part = p->images ? problem_floats(p->base.n, error) : NULL;
-    if (p->part && p->labels && p->chosen) return p;
+    const bool detects = spec->loss == NET_DETECTOR;
+    if (p->part && detects)
+        p->truths = problem_floats(2 * (size_t)samples * (size_t)net_outputs(n), error);
+    if (p->part && p->labels && p->chosen && (p->truths || !detects)) return p;
     if (p->part) opt_fail(error, OPT_NO_MEMORY, "no memory for %d samples", samples);
     problem_free(&p->base);
     return NULL;

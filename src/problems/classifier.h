@@ -1,5 +1,5 @@
-/* A network on a fixed set of labelled samples, as a problem: what the families of classifiers
- * share. */
+/* A network on a fixed set of labelled samples, as a problem: what the families of classifiers and
+ * detectors share. */
 #ifndef META_CLASSIFIER_H
 #define META_CLASSIFIER_H
 
@@ -26,6 +26,7 @@ typedef struct {
     int samples, batch, channels, height, width;
     float *images;   /* [samples][inputs], inputs = channels·height·width */
     uint8_t *labels; /* [samples] */
+    float *truths;   /* of a detector: [samples][2][outputs], as net_set_truths; else NULL */
     uint32_t *chosen;
     float *part; /* [n] the gradient of a part of the samples */
     start_kind start;
@@ -41,8 +42,8 @@ typedef struct {
     float *augmented; /* [batch][inputs] of the last batch; NULL: as they are */
 } classifier;
 
-/* Batches of `batch` samples, drawn with replacement. The caller fills images and labels (zeroed
- * here) before use. NULL and *error. */
+/* Batches of `batch` samples, drawn with replacement. The caller fills images and labels or truths
+ * (zeroed here) before use. NULL and *error. */
 classifier *classifier_create(const net_spec *spec, int samples, int batch, uint64_t seed,
                               opt_error *error);
 

@@ -66,6 +66,10 @@
      .max_work = work, .start_low = 0.2, .start_high = 2, .colour = coloured, .decay = 1e-3,     \
      .pretraining = steps}
 
+#define SCENES(parameters, work, low, high)                                                      \
+    {.family = detector_problem, .max_parameters = parameters, .max_work = work,                 \
+     .start_low = low, .start_high = high, .decay = 1e-3}
+
 /* Most of a gradient's entries are 0, or most of it is noise. */
 #define MANY_ZEROS(...) MIXTURE(ZEROS(0.9, __VA_ARGS__), ZEROS(0.99, __VA_ARGS__))
 #define MUCH_NOISE(s, ...)                                                                       \
@@ -263,6 +267,8 @@ const corpus_row corpus_table[] = {
     {"plain with maxima, other starts", "plain", CORPUS_USERS, 1,
      COLOURED(NETWORK_PLAIN, 12000, 4e6, 0.5, 1.25)},
 
+    {"detector", "detector", CORPUS_USERS, 1, SCENES(12000, 4e6, 0.5, 2)},
+
     {"quadratics, zeros", "sparse", CORPUS_USERS, 1,
      MIXTURE(MANY_ZEROS(QUADRATIC(20)), MANY_ZEROS(QUADRATIC(50)), MANY_ZEROS(QUADRATIC(100)))},
     {"mlps, zeros", "sparse", CORPUS_USERS, 1,
@@ -305,7 +311,7 @@ unsigned corpus_find(const char *name, opt_error *error)
 
 static bool spec_needs_images(const problem_spec *spec)
 {
-    if (spec->family == images_problem) return true;
+    if (spec->family == images_problem || spec->family == detector_problem) return true;
     for (int i = 0; i < spec->n_parts; i++)
         if (spec_needs_images(&spec->parts[i])) return true;
     return false;

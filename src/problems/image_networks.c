@@ -150,3 +150,24 @@ void image_network_draw(random_stream *stream, network_kind kind, int channels, 
     }
     add_layer(n, (net_layer){.kind = NET_DENSE, .channels = classes});
 }
+
+void image_detector_draw(random_stream *stream, int side, int grid, int classes, net_spec *n)
+{
+    const int norm = draw_flag(stream, 0.6), maxima = draw_flag(stream, 0.5);
+    const int layers = draw_size(stream, 3, 6);
+    *n = (net_spec){.channels = 3, .height = side, .width = side, .loss = NET_DETECTOR};
+    net_layer conv = {.kind = NET_CONV, .no_bias = norm};
+    conv.channels = draw_size(stream, 4, MAX_CHANNELS);
+    for (int i = 0; i < layers; i++) {
+        const int halves = side > grid && (i + 2 >= layers || draw_flag(stream, 0.7));
+        conv.stride = halves && !maxima ? 2 : 1;
+        add_weighted(n, conv, norm, ACT_RELU);
+        if (halves && maxima) add_layer(n, (net_layer){.kind = NET_MAX_POOL});
+        side = halves ? side / 2 : side;
+    }
+    n->cells = grid * grid;
+    if (draw_flag(stream, 0.75))
+        add_layer(n, (net_layer){.kind = NET_CONV, .stride = 1, .channels = 5 + classes});
+    else
+        add_layer(n, (net_layer){.kind = NET_DENSE, .channels = n->cells * (5 + classes)});
+}

@@ -27,9 +27,41 @@ void image_paint(const uint8_t *front, const uint8_t *behind, size_t pixels, con
         }
 }
 
-static void draw_colour(random_stream *stream, float to[3])
+void image_colour_draw(random_stream *stream, float colour[3])
 {
-    for (int k = 0; k < 3; k++) to[k] = (float)draw_uniform(stream, 0, 1);
+    for (int k = 0; k < 3; k++) colour[k] = (float)draw_uniform(stream, 0, 1);
+}
+
+void image_classes_draw(random_stream *stream, int n, int order[IMAGE_CLASSES])
+{
+    for (int c = 0; c < IMAGE_CLASSES; c++) order[c] = c;
+    for (int c = 0; c < n; c++) {
+        const int other = c + (int)draw_below(stream, (uint32_t)(IMAGE_CLASSES - c));
+        const int swap = order[c];
+        order[c] = order[other], order[other] = swap;
+    }
+}
+
+bool image_spec_check(const problem_spec *spec, int side, const image_data *images, int *index,
+                      opt_error *error)
+{
+    if (!images || images->n_sets < 1) {
+        opt_fail(error, OPT_NO_FILE,
+                 "a problem on images, but none are loaded; tools/get-data.sh fashion-mnist|mnist "
+                 "DEST idx fetches them");
+        return false;
+    }
+    for (*index = 0; *index < IMAGE_SIDES; ++*index)
+        if (image_sides[*index] == side) break;
+    if (*index == IMAGE_SIDES) {
+        opt_fail(error, OPT_BAD_OPTION, "images of %d pixels across, expected %d, %d or %d", side,
+                 image_sides[0], image_sides[1], image_sides[2]);
+        return false;
+    }
+    return problem_check("the least scale of a start", spec->start_low, 1e-6, 1e6, error) &&
+           problem_check("the greatest scale of a start", spec->start_high, spec->start_low, 1e6,
+                         error) &&
+           problem_check("the greatest weight decay", spec->decay, 0, 1, error);
 }
 
 /* How the images of an instance are coloured: how much of a front's colour is its class's. */
@@ -40,7 +72,7 @@ typedef struct {
 static palette draw_palette(random_stream *stream)
 {
     palette p;
-    for (int c = 0; c < IMAGE_CLASSES; c++) draw_colour(stream, p.of_class[c]);
+    for (int c = 0; c < IMAGE_CLASSES; c++) image_colour_draw(stream, p.of_class[c]);
     p.loyalty = (float)draw_uniform(stream, 0, 1);
     p.blend = (float)draw_uniform(stream, 0, 0.8);
     return p;
@@ -52,9 +84,9 @@ static void draw_painted(random_stream *stream, const palette *p, uint32_t class
     const size_t pixels = (size_t)(image_sides[side] * image_sides[side]);
     const uint8_t *behind = set->pixels[side] + draw_below(stream, (uint32_t)set->n) * pixels;
     colours c = {.blend = p->blend};
-    draw_colour(stream, c.front);
-    draw_colour(stream, c.ground);
-    draw_colour(stream, c.behind);
+    image_colour_draw(stream, c.front);
+    image_colour_draw(stream, c.ground);
+    image_colour_draw(stream, c.behind);
     for (int k = 0; k < 3; k++) c.front[k] += p->loyalty * (p->of_class[class][k] - c.front[k]);
     image_paint(front, behind, pixels, &c, to);
 }
@@ -66,12 +98,7 @@ void image_samples_draw(classifier *p, random_stream *stream, const sample_optio
     const size_t pixels = (size_t)(image_sides[options->side] * image_sides[options->side]);
     const size_t inputs = options->colour ? 3 * pixels : pixels;
     int order[IMAGE_CLASSES];
-    for (int c = 0; c < IMAGE_CLASSES; c++) order[c] = c;
-    for (int c = 0; c < options->classes; c++) { /* the first ones of a random permutation */
-        const int other = c + (int)draw_below(stream, (uint32_t)(IMAGE_CLASSES - c));
-        const int swap = order[c];
-        order[c] = order[other], order[other] = swap;
-    }
+    image_classes_draw(stream, options->classes, order);
     palette colouring = {0};
     if (options->colour) colouring = draw_palette(stream);
     for (int i = 0; i < p->samples; i++) {

@@ -272,6 +272,22 @@ static bool make_batch(net *n, opt_error *error)
     return n->live && n->labels;
 }
 
+static bool make_detector(net *n, const map *last, opt_error *error)
+{
+    const int outputs = net_outputs(n), cells = n->spec.cells, pixels = last->height * last->width;
+    if (!problem_check("the cells of a detector", cells, pixels > 1 ? pixels : 1,
+                       pixels > 1 ? pixels : outputs, error))
+        return false;
+    if (outputs % cells || outputs / cells < 6) {
+        opt_fail(error, OPT_BAD_OPTION,
+                 "a detector of %d cells has %d outputs, expected 6 or more for each", cells,
+                 outputs);
+        return false;
+    }
+    n->truth = problem_floats(2 * (size_t)outputs * (size_t)n->padded, error);
+    return n->truth != NULL;
+}
+
 static bool build(net *n, opt_error *error)
 {
     const net_spec *s = &n->spec;
@@ -282,6 +298,7 @@ static bool build(net *n, opt_error *error)
         if (!make_layer(n, i, error)) return false;
     }
     const map *last = &n->maps[s->n_layers];
+    if (s->loss == NET_DETECTOR) return make_detector(n, last, error) && make_batch(n, error);
     return problem_check("the pixels of the logits", last->height * last->width, 1, 1, error) &&
            problem_check("the number of classes", last->channels, 2, 256, error) &&
            make_batch(n, error);
@@ -363,6 +380,7 @@ void net_free(net *n)
     }
     free(n->live);
     free(n->labels);
+    free(n->truth);
     free(n);
 }
 
@@ -379,5 +397,11 @@ void net_freeze(net *n, size_t parameters)
 int net_tensor_count(const net *n) { return n->n_tensors; }
 
 const net_tensor *net_tensors(const net *n) { return n->tensors; }
+
+int net_outputs(const net *n)
+{
+    const map *last = &n->maps[n->spec.n_layers];
+    return last->channels * last->height * last->width;
+}
 
 double net_multiply_adds(const net *n) { return n->multiply_adds; }

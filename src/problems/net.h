@@ -1,5 +1,5 @@
-/* Small classifier networks: loss, gradient and exact Hessian-vector product (Pearlmutter 1994) of
- * a batch.
+/* Small networks, classifiers and detectors: loss, gradient and exact Hessian-vector product
+ * (Pearlmutter 1994) of a batch.
  *
  * The output of a layer is a map [channels][height][width][batch]; layers of several pixels keep a
  * border of one zero pixel. The batch is padded to whole vectors; the padding takes no part in the
@@ -32,13 +32,21 @@ typedef struct {
     int no_bias;    /* NET_DENSE, NET_CONV */
 } net_layer;
 
+/* The loss of the last map. */
+typedef enum {
+    NET_CROSS_ENTROPY, /* of the softmax of one pixel's channels, mean over the batch */
+    NET_DETECTOR,      /* net_detector.c */
+} net_loss;
+
 enum { NET_MAX_LAYERS = 64 };
 
 typedef struct {
     int channels, height, width; /* of the input */
     int n_layers;
-    net_layer layers[NET_MAX_LAYERS]; /* the last one's output, of one pixel, is the logits */
+    net_layer layers[NET_MAX_LAYERS]; /* the last one's output is the logits */
     double l2_mean;                   /* loss += l2_mean · Σ over tensors of the mean of x² */
+    net_loss loss;
+    int cells; /* NET_DETECTOR: of the grid; those of a map of pixels are the pixels */
 } net_spec;
 
 typedef struct net net;
@@ -67,6 +75,10 @@ double net_multiply_adds(const net *n);
  * labels[chosen[b]]. batch <= max_batch. */
 void net_set_batch(net *n, const float *images, const uint8_t *labels, const uint32_t *chosen,
                    int batch);
+/* NET_DETECTOR: and what is wanted, truths[chosen[b]] of [2][net_outputs]: targets, then weights;
+ * after net_set_batch. */
+void net_set_truths(net *n, const float *truths, const uint32_t *chosen);
+int net_outputs(const net *n); /* numbers in the last map, of an image */
 /* Replaces the images of the batch by images[batch]. */
 void net_set_images(net *n, const float *images);
 
@@ -74,7 +86,7 @@ void net_set_images(net *n, const float *images);
  * product's entries of them mean nothing, and take no time. */
 void net_freeze(net *n, size_t parameters);
 
-/* Mean cross-entropy of the batch, with the regulariser; its gradient into g unless NULL. Not
+/* The loss of the batch, with the regulariser; its gradient into g unless NULL. Not
  * finite when a pre-activation was not. */
 double net_gradient(net *n, const float *x, float *g);
 

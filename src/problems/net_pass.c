@@ -249,6 +249,8 @@ static void backward_tangent_layer(net *n, layer *l, const float *x, const float
 
 /* --- the loss --- */
 
+static int is_detector(const net *n) { return n->spec.loss == NET_DETECTOR; }
+
 /* Mean of −log softmax(z)[label]; leaves the softmax in SLOPE of the last map. */
 static double cross_entropy(const net *n)
 {
@@ -275,9 +277,18 @@ static double cross_entropy(const net *n)
     return loss / n->batch;
 }
 
+static double loss_of(const net *n)
+{
+    return is_detector(n) ? net_detector_loss(n) : cross_entropy(n);
+}
+
 /* SLOPE of the last map: (softmax − one-hot)/batch; 0 in the padding. */
 static void start_backward(const net *n)
 {
+    if (is_detector(n)) {
+        net_detector_slope(n);
+        return;
+    }
     const map *last = &n->maps[n->spec.n_layers];
     float *d = last->field[SLOPE];
     const float share = 1.0f / (float)n->batch;
@@ -291,6 +302,10 @@ static void start_backward(const net *n)
 /* SLOPE_TANGENT of the last map, from the softmax p in SLOPE: p∘(Rz − Σ p Rz)/batch. */
 static void start_backward_tangent(const net *n)
 {
+    if (is_detector(n)) {
+        net_detector_slope_tangent(n);
+        return;
+    }
     const map *last = &n->maps[n->spec.n_layers];
     const float *r = last->field[TANGENT], *p = last->field[SLOPE];
     float *rd = last->field[SLOPE_TANGENT];
@@ -358,6 +373,16 @@ void net_set_batch(net *n, const float *images, const uint8_t *labels, const uin
     set_images(n, images, chosen);
 }
 
+void net_set_truths(net *n, const float *truths, const uint32_t *chosen)
+{
+    const size_t outputs = (size_t)net_outputs(n), padded = (size_t)n->padded;
+    memset(n->truth, 0, 2 * outputs * padded * sizeof(float));
+    for (int b = 0; b < n->batch; b++) {
+        const float *truth = truths + 2 * outputs * chosen[b];
+        for (size_t i = 0; i < 2 * outputs; i++) n->truth[i * padded + (size_t)b] = truth[i];
+    }
+}
+
 double net_gradient(net *n, const float *x, float *g)
 {
     const int n_layers = n->spec.n_layers;
@@ -366,7 +391,7 @@ double net_gradient(net *n, const float *x, float *g)
         memset(g, 0, n->n_parameters * sizeof *g);
         clear(n, SLOPE);
     }
-    const double loss = cross_entropy(n) + regularise(n, x, x, g);
+    const double loss = loss_of(n) + regularise(n, x, x, g);
     if (!g) return loss;
     start_backward(n);
     for (int i = n_layers - 1; i >= n->first_trained; i--) {
@@ -388,7 +413,7 @@ void net_hvp(net *n, const float *x, const float *v, float *hv)
     memset(hv, 0, n->n_parameters * sizeof *hv);
     clear(n, SLOPE);
     clear(n, SLOPE_TANGENT);
-    cross_entropy(n);
+    loss_of(n);
     start_backward_tangent(n);
     start_backward(n);
     for (int i = n_layers - 1; i >= n->first_trained; i--) {

@@ -1,4 +1,5 @@
-/* Shared by net.c (shapes, memory) and net_pass.c, net_norm.c, net_max_pool.c (arithmetic). */
+/* Shared by net.c (shapes, memory) and net_pass.c, net_norm.c, net_max_pool.c,
+ * net_detector.c (arithmetic). */
 #ifndef META_NET_PRIVATE_H
 #define META_NET_PRIVATE_H
 
@@ -43,6 +44,7 @@ struct net {
     double multiply_adds;
     float *live;     /* [widest row] 1 where a column of the batch is used, 0 in the padding */
     uint8_t *labels; /* [padded] of the batch */
+    float *truth;    /* NET_DETECTOR: [2][outputs][padded]; weights are 0 in the padding */
     bool tangents_clear;
 };
 
@@ -55,6 +57,11 @@ static inline float *map_row(const map *m, int field, int channel, int y)
 
 /* Zeroes the tangents, borders included, before they are first used. */
 void net_clear_tangents(net *n);
+
+/* The detector's loss; SLOPE of the last map; its SLOPE_TANGENT. */
+double net_detector_loss(const net *n);
+void net_detector_slope(const net *n);
+void net_detector_slope_tangent(const net *n);
 
 /* out's value from in's; its tangent. */
 void net_max_pool_forward(const layer *l);

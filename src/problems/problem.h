@@ -115,6 +115,9 @@ problem_family embedding_problem;
 /* A network and a task on real images, all drawn at random (problem_images.c): network, side,
  * max_parameters, max_work, start_low, start_high, colour, decay, pretraining. */
 problem_family images_problem;
+/* A detector of such images on a ground, all drawn at random (problem_detector.c): max_parameters,
+ * max_work, start_low, start_high, decay. */
+problem_family detector_problem;
 
 /* Wrappers: parts[0], or all parts. The seed of part i is drawn from (seed, STREAM_INIT). */
 problem_family

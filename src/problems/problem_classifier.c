@@ -50,8 +50,12 @@ problem *softmax_problem(const problem_spec *spec, uint64_t seed, const image_da
 {
     (void)images;
     if (!check_features(spec, error)) return NULL;
-    const net_spec shape = {spec->dimension, 1, 1, 1, {{.kind = NET_DENSE, .channels = CLASSES}},
-                            SOFTMAX_L2};
+    const net_spec shape = {.channels = spec->dimension,
+                            .height = 1,
+                            .width = 1,
+                            .n_layers = 1,
+                            .layers = {{.kind = NET_DENSE, .channels = CLASSES}},
+                            .l2_mean = SOFTMAX_L2};
     classifier *p = classifier_create(&shape, spec->samples, spec->batch, seed, error);
     if (!p) return NULL;
     p->start = START_FAN_IN;
@@ -117,13 +121,13 @@ problem *embedding_problem(const problem_spec *spec, uint64_t seed, const image_
 {
     (void)images;
     if (!check_features(spec, error)) return NULL;
-    const net_spec shape = {KINDS,
-                            1,
-                            1,
-                            2,
-                            {{.kind = NET_DENSE, .channels = spec->dimension, .no_bias = 1},
-                             {.kind = NET_DENSE, .channels = CLASSES}},
-                            0};
+    const net_spec shape = {
+        .channels = KINDS,
+        .height = 1,
+        .width = 1,
+        .n_layers = 2,
+        .layers = {{.kind = NET_DENSE, .channels = spec->dimension, .no_bias = 1},
+                   {.kind = NET_DENSE, .channels = CLASSES}}};
     classifier *p = classifier_create(&shape, spec->samples, spec->batch, seed, error);
     if (!p) return NULL;
     random_stream stream = data_stream(spec, seed);

@@ -67,30 +67,6 @@ static void draw_task(random_stream *stream, const problem_spec *spec, task *t)
     if (spec->network == NETWORK_DEEP && draw_flag(stream, 0.3)) t->faint = FAINTEST;
 }
 
-static bool check(const problem_spec *spec, const image_data *images, int *which_side,
-                  opt_error *error)
-{
-    if (!images || images->n_sets < 1) {
-        opt_fail(error, OPT_NO_FILE,
-                 "a problem on images, but none are loaded; tools/get-data.sh fashion-mnist|mnist "
-                 "DEST idx "
-                 "fetches them");
-        return false;
-    }
-    for (*which_side = 0; *which_side < IMAGE_SIDES; ++*which_side)
-        if (image_sides[*which_side] == spec->side) break;
-    if (*which_side == IMAGE_SIDES) {
-        opt_fail(error, OPT_BAD_OPTION, "images of %d pixels across, expected %d, %d or %d",
-                 spec->side, image_sides[0], image_sides[1], image_sides[2]);
-        return false;
-    }
-    return problem_check("the least scale of a start", spec->start_low, 1e-6, 1e6, error) &&
-           problem_check("the greatest scale of a start", spec->start_high, spec->start_low, 1e6,
-                         error) &&
-           problem_check("the greatest weight decay", spec->decay, 0, 1, error) &&
-           problem_check("the steps of a pretraining", spec->pretraining, 0, 1e5, error);
-}
-
 /* Draws until a network is within the limits. */
 static bool find_task(const problem_spec *spec, random_stream *stream, task *t, opt_error *error)
 {
@@ -188,7 +164,9 @@ problem *images_problem(const problem_spec *spec, uint64_t seed, const image_dat
                         opt_error *error)
 {
     int side;
-    if (!check(spec, images, &side, error)) return NULL;
+    if (!image_spec_check(spec, spec->side, images, &side, error) ||
+        !problem_check("the steps of a pretraining", spec->pretraining, 0, 1e5, error))
+        return NULL;
     random_stream stream = draw_stream(seed, STREAM_INIT, 0);
     task t;
     if (!find_task(spec, &stream, &t, error)) return NULL;
