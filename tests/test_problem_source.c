@@ -6,10 +6,10 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "meta/meta_source.h"
+#include "problems/source.h"
 #include "problems/corpus.h"
 
-static double weight_of(const meta_source *s, const char *family)
+static double weight_of(const problem_source *s, const char *family)
 {
     double sum = 0;
     for (int i = 0; i < s->n; i++)
@@ -18,7 +18,7 @@ static double weight_of(const meta_source *s, const char *family)
 }
 
 static const problem_spec bowl = {.family = bowl_problem, .condition = 1};
-static const meta_row added[] = {{"mine", "one", 1, &bowl}, {"mine", "two", 3, &bowl}};
+static const source_row added[] = {{"mine", "one", 1, &bowl}, {"mine", "two", 3, &bowl}};
 
 /* Added rows are drawn with the given probability as a whole, in their own proportions. */
 static void test_share(void **state)
@@ -29,7 +29,7 @@ static void test_share(void **state)
         opt_error error = {0};
         corpus_source *s = corpus_source_open("paper:bowl,matmul", "", &error);
         assert_non_null(s);
-        const meta_source *rows = corpus_source_rows(s);
+        const problem_source *rows = corpus_source_rows(s);
         const double of_corpus = weight_of(rows, "bowl") + weight_of(rows, "matmul");
         assert_int_equal(rows->n, 4 + 10);
         assert_int_equal(corpus_source_add(s, added, 2, shares[i], &error), OPT_OK);
