@@ -1,4 +1,14 @@
-/* The ensembles of problems that optimizers are meta-trained on, as rows of a table. */
+/* The ensembles of problems that optimizers are meta-trained on, as rows of a table.
+ *
+ * `paper` are the reference's functions and small networks, `wide` networks on small grey images
+ * and quadratics over decades of scales. `users` is what users train and these lack, to be mixed
+ * with them (-corpus wide+users), whole or some groups of it (users:deep,plain): pretrained trained
+ * for a while on another task, then a new last layer, some layers frozen deep        8 to 20
+ * normalised layers, mostly with shortcuts, on coloured and augmented images plain       4 to 8
+ * layers with ReLU and max-pooling, which die from a bold start detector    a loss of tens to
+ * hundreds, summed over cells of which few are positive sparse      of the gradient's entries 9 in
+ * 10 or 99 in 100 are 0 noisy       most of a gradient is noise The networks of the first four have
+ * weight decay of up to 1e-3, as an optimizer's l2. */
 #ifndef META_CORPUS_H
 #define META_CORPUS_H
 
