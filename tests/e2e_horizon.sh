@@ -57,7 +57,7 @@ awk -F, 'NR == 2 { first = $5 } { last = $5 } END { exit !(first > 0 && last == 
 
 mkdir -p endless
 { net optimizer=hrnn "optimizer_weights=$PWD/model.safetensors" | sed '/^max_batches=/d'; classifier_layers; } >endless/net.cfg
-(timeout -s KILL 5 "$darknet" classifier train train.data endless/net.cfg >out 2>err || true) 2>/dev/null
+(timeout -s KILL 2 "$darknet" classifier train train.data endless/net.cfg >out 2>err || true) 2>/dev/null
 says "Schedule: none, since there is no max_batches"
 [ $failures = 0 ] && echo "a horizon that is known, resumed, changed and missing"
 exit $((failures > 0))

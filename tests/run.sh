@@ -12,7 +12,7 @@ export BUILD=${BUILD:-build}
 size=${TESTS:-medium}
 logs=$BUILD/tests
 mkdir -p "$logs"
-slow=(test_cuda test_estimators test_host_networks test_problems)
+slow=(test_cuda test_estimators test_host_networks test_problem_users test_problems)
 # What a long version sets, unless it is set already.
 declare -A long_versions=(
     [test_fuzz]=FUZZ=10000
