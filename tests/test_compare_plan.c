@@ -211,23 +211,22 @@ static void test_run_files_of_a_plan(void **state)
     plan_free(&p);
 }
 
-/* optimizer_state= of the cfg is hrnn's, and its runs are others with it. */
-static void test_state_of_hrnn(void **state)
+/* An option of the cfg that is hrnn's, and with which its runs are others. */
+static void check_option_of_hrnn(const char *option)
 {
-    (void)state;
-    static const char *const texts[] = {"[net]\nbatch=8\n[softmax]\n",
-                                        "[net]\nbatch=8\noptimizer_state=compact\n[softmax]\n"};
     char digests[2][2][17];
     make_data("a.png\n");
     for (int i = 0; i < 2; i++) {
-        plan p = make_plan(texts[i], "sgd,hrnn=weights/hrnn.safetensors", "1e-3");
+        char cfg[200];
+        snprintf(cfg, sizeof(cfg), "[net]\nbatch=8\n%s[softmax]\n", i ? option : "");
+        plan p = make_plan(cfg, "sgd,hrnn=weights/hrnn.safetensors", "1e-3");
         int n;
         planned_run *runs = plan_first_runs(&p, &n);
         assert_int_equal(n, 2);
         for (int r = 0; r < n; r++) {
             const int hrnn = strcmp(runs[r].optimizer->rule, "hrnn") == 0;
             char *text = plan_run_cfg(&p, &runs[r]);
-            assert_int_equal(strstr(text, "optimizer_state=compact\n") != NULL, hrnn && i == 1);
+            assert_int_equal(strstr(text, option) != NULL, hrnn && i == 1);
             plan_run_digest(&p, &runs[r], digests[i][hrnn]);
             free(text);
         }
@@ -236,6 +235,13 @@ static void test_state_of_hrnn(void **state)
     }
     assert_string_equal(digests[0][0], digests[1][0]);
     assert_string_not_equal(digests[0][1], digests[1][1]);
+}
+
+static void test_options_of_hrnn(void **state)
+{
+    (void)state;
+    check_option_of_hrnn("optimizer_state=compact\n");
+    check_option_of_hrnn("optimizer_schedule=cfg\n");
 }
 
 static void test_options(void **state)
@@ -486,7 +492,7 @@ int main(void)
         cmocka_unit_test(test_cfg_normal),        cmocka_unit_test(test_setting),
         cmocka_unit_test(test_labels_in_folders), cmocka_unit_test(test_other_lists),
         cmocka_unit_test(test_options),           cmocka_unit_test(test_run_files_of_a_plan),
-        cmocka_unit_test(test_state_of_hrnn),     cmocka_unit_test(test_more_runs),
+        cmocka_unit_test(test_options_of_hrnn),   cmocka_unit_test(test_more_runs),
         cmocka_unit_test(test_whole_run),         cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_bad_logs),          cmocka_unit_test(test_half_a_line),
         cmocka_unit_test(test_outcome),

@@ -131,7 +131,8 @@ opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_er
                         "the adjoint is of a full state, found a compact one");
     if (hrnn_has_context(&((const hrnn_state *)opt->state)->model))
         return opt_fail(error, OPT_BAD_OPTION,
-                        "the adjoint is of models of format hrnn-1, found hrnn-2");
+                        "the adjoint is of models of format hrnn-1, found hrnn-%d",
+                        hrnn_format(&((const hrnn_state *)opt->state)->model));
     if (steps < 1)
         return opt_fail(error, OPT_BAD_OPTION, "an unroll of %d steps, expected at least 1", steps);
     for (int k = 0; k < opt->n; k++)

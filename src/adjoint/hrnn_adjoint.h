@@ -34,8 +34,8 @@ hrnn_adjoint *hrnn_adjoint_new(opt_error *error); /* NULL: no memory */
 void hrnn_adjoint_free(hrnn_adjoint *a);
 
 /* Starts an unroll of at most `steps` >= 1 steps of opt (rule hrnn, not at its true parameters),
- * which it borrows until hrnn_adjoint_finish. OPT_BAD_OPTION: another rule, a model of hrnn-2,
- * or L2 decay in a tensor (let the gradient hold it); OPT_NO_MEMORY. */
+ * which it borrows until hrnn_adjoint_finish. OPT_BAD_OPTION: another rule, a model of hrnn-2 or
+ * hrnn-3, or L2 decay in a tensor (let the gradient hold it); OPT_NO_MEMORY. */
 opt_status hrnn_adjoint_begin(hrnn_adjoint *a, optimizer *opt, int steps, opt_error *error);
 size_t hrnn_adjoint_params(const hrnn_adjoint *a); /* P */
 size_t hrnn_adjoint_bytes(const hrnn_adjoint *a);  /* of all that it holds */

@@ -19,15 +19,9 @@ enum { MOST_RATES = 200, MOST_LETTERS = 800 /* of -out: messages name files ther
 static const double half_decades[] = {1e-5, 3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3,
                                       1e-2, 3.16e-2, 1e-1, 3.16e-1, 1};
 /* What a comparison varies itself. */
-static const char *const varied[] = {"optimizer",
-                                     "optimizer_weights",
-                                     "optimizer_rate",
-                                     "optimizer_state",
-                                     "learning_rate",
-                                     "optimizer_log",
-                                     "seed",
-                                     "max_batches",
-                                     NULL};
+static const char *const varied[] = {
+    "optimizer",     "optimizer_weights", "optimizer_rate", "optimizer_state", "optimizer_schedule",
+    "learning_rate", "optimizer_log",     "seed",           "max_batches",     NULL};
 
 static int is_rule(const char *name)
 {

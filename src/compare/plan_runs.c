@@ -97,21 +97,23 @@ char *plan_run_folder(const plan *p, const planned_run *run)
                  (unsigned long long)run->seed);
 }
 
-/* optimizer_state= of the cfg, for hrnn alone: NULL where there is none. */
-static const char *state_of(const plan *p, const plan_optimizer *o, char value[32])
+/* An option of the cfg that goes with hrnn alone: NULL where there is none. */
+static const char *hrnns(const plan *p, const plan_optimizer *o, const char *key, char value[32])
 {
     const int hrnn = strcmp(o->rule, "hrnn") == 0;
-    return hrnn && net_cfg_value(p->cfg, "optimizer_state", value, 32) ? value : NULL;
+    return hrnn && net_cfg_value(p->cfg, key, value, 32) ? value : NULL;
 }
 
 void plan_run_digest(const plan *p, const planned_run *run, char digest[17])
 {
-    char value[32];
-    const char *state = state_of(p, run->optimizer, value);
-    char *text = print("%s\n%s\n%s\nrate %.9g\nseed %llu\nevery %ld\nbatch %d for %ld\n%s",
+    char values[2][32];
+    const char *state = hrnns(p, run->optimizer, "optimizer_state", values[0]);
+    const char *schedule = hrnns(p, run->optimizer, "optimizer_schedule", values[1]);
+    char *text = print("%s\n%s\n%s\nrate %.9g\nseed %llu\nevery %ld\nbatch %d for %ld\n%s%s%s",
                        p->setting, run->optimizer->rule, run->optimizer->model_digest, run->rate,
                        (unsigned long long)run->seed, run->batch_size ? 0 : p->every,
-                       run->batch_size, run->batches, state ? state : "");
+                       run->batch_size, run->batches, state ? state : "",
+                       schedule ? "\nschedule " : "", schedule ? schedule : "");
     unsigned long long hash = text ? XXH3_64bits(text, strlen(text)) : 0;
     snprintf(digest, 17, "%016llx", hash);
     free(text);
@@ -121,7 +123,7 @@ char *plan_run_cfg(const plan *p, const planned_run *run)
 {
     const plan_optimizer *o = run->optimizer;
     int hrnn = strcmp(o->rule, "hrnn") == 0;
-    char rate[32], seed[32], batches[32], size[32], digest[17], kept[64], state[32];
+    char rate[32], seed[32], batches[32], size[32], digest[17], kept[64], state[32], schedule[32];
     int has_rate = net_cfg_value(p->cfg, "learning_rate", kept, sizeof(kept));
     char *folder = plan_run_folder(p, run), *log = folder ? print("%s/loss.csv", folder) : NULL;
     free(folder);
@@ -134,7 +136,8 @@ char *plan_run_cfg(const plan *p, const planned_run *run)
         {"optimizer", o->rule},
         {"optimizer_weights", o->model},
         {"optimizer_rate", hrnn && run->rate > 0 ? rate : NULL},
-        {"optimizer_state", state_of(p, o, state)},
+        {"optimizer_state", hrnns(p, o, "optimizer_state", state)},
+        {"optimizer_schedule", hrnns(p, o, "optimizer_schedule", schedule)},
         {"seed", seed},
         {"optimizer_log", log},
         {"max_batches", batches},
