@@ -34,7 +34,7 @@ grep -qE '^28: -?[0-9.]+, .* of [0-9]+ diverged, .* steps/s, 0:00:00 left \| ' o
 
 # --- the recipe ---
 "$info" pes-1.safetensors >out
-for text in 'outer_steps   30' "corpus        $corpus" 'seed          1' 'format        hrnn-2' \
+for text in 'outer_steps   30' "corpus        $corpus" 'seed          1' 'format        hrnn-3' \
     "-corpus \"$corpus\" " ' -estimator pes ' ' -episode 10:120 '; do
     grep -qF -e "$text" out || wrong "model-info does not say \"$text\""
 done
