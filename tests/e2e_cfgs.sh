@@ -36,19 +36,26 @@ cd "$host" || exit 1   # trees and maps are named relative to it
 [ $# -gt 0 ] || [ -z "${CFGS:-}" ] || read -ra named <<<"$CFGS"
 [ -z "${named:-}" ] || set -- "${named[@]}"
 if [ $# -eq 0 ]; then set -- cfg/*.cfg; else set -- "${@/#/cfg/}"; fi
-for cfg in "$@"; do
-    name=${cfg#cfg/}
-    shrink <"$cfg" >"$work/$name"
-    "$BUILD/dev/train-steps" "$work/$name" 3 >"$work/out" 2>"$work/err" </dev/null
+# One cfg, in files of its own.
+try() {
+    local name=${1#cfg/} status row
+    shrink <"$1" >"$work/$name"
+    OMP_NUM_THREADS=1 "$BUILD/dev/train-steps" "$work/$name" 3 >"$work/$name.out" 2>"$work/$name.err" </dev/null
     status=$?
     # a reason is the last line of what was said, a sanitizer's report shows in the log
     case $status in
         0) row="$name: ok" ;;
-        1 | 3) row="$name: $(tail -n 1 "$work/err")" ;;
-        *) row="$name: FAILED with status $status: $(tail -n 1 "$work/err")"; tail -n 4 "$work/err" >&2 ;;
+        1 | 3) row="$name: $(tail -n 1 "$work/$name.err")" ;;
+        *) row="$name: FAILED with status $status: $(tail -n 1 "$work/$name.err")"; tail -n 4 "$work/$name.err" >&2 ;;
     esac
-    echo "$row" | tee -a "$work/table"
-done
+    rm -f "$work/$name.out" "$work/$name.err"
+    echo "$row" | tee "$work/$name.row"
+}
+export -f try shrink
+export work BUILD optimizer size model
+# Two at a time, on a core each: that is faster than one after the other on two cores.
+printf '%s\n' "$@" | xargs -P 2 -I '{}' bash -c 'try "$1"' bash '{}'
+for cfg in "$@"; do cat "$work/${cfg#cfg/}.row"; done >"$work/table"
 
 if [ "$optimizer" = hrnn ]; then
     for cfg in "$@"; do grep "^${cfg#cfg/}: " "$expected"; done >"$work/expected"
