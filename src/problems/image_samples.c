@@ -42,28 +42,6 @@ void image_classes_draw(random_stream *stream, int n, int order[IMAGE_CLASSES])
     }
 }
 
-bool image_spec_check(const problem_spec *spec, int side, const image_data *images, int *index,
-                      opt_error *error)
-{
-    if (!images || images->n_sets < 1) {
-        opt_fail(error, OPT_NO_FILE,
-                 "a problem on images, but none are loaded; tools/get-data.sh fashion-mnist|mnist "
-                 "DEST idx fetches them");
-        return false;
-    }
-    for (*index = 0; *index < IMAGE_SIDES; ++*index)
-        if (image_sides[*index] == side) break;
-    if (*index == IMAGE_SIDES) {
-        opt_fail(error, OPT_BAD_OPTION, "images of %d pixels across, expected %d, %d or %d", side,
-                 image_sides[0], image_sides[1], image_sides[2]);
-        return false;
-    }
-    return problem_check("the least scale of a start", spec->start_low, 1e-6, 1e6, error) &&
-           problem_check("the greatest scale of a start", spec->start_high, spec->start_low, 1e6,
-                         error) &&
-           problem_check("the greatest weight decay", spec->decay, 0, 1, error);
-}
-
 /* How the images of an instance are coloured: how much of a front's colour is its class's. */
 typedef struct {
     float of_class[IMAGE_CLASSES][3], loyalty, blend;

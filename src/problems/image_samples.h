@@ -14,11 +14,6 @@ typedef struct {
     int standardised;   /* pixels of mean 0 and variance 1; else within [0, 1] */
 } sample_options;
 
-/* Whether images are loaded, in that size (*index: of image_sides), and the scales of the start and
- * the weight decay are in range. */
-bool image_spec_check(const problem_spec *spec, int side, const image_data *images, int *index,
-                      opt_error *error);
-
 /* A permutation of the classes whose first n are drawn. */
 void image_classes_draw(random_stream *stream, int n, int order[IMAGE_CLASSES]);
 void image_colour_draw(random_stream *stream, float colour[3]); /* each within [0, 1] */

@@ -179,7 +179,7 @@ static size_t add_tensor(net *n, int index, const char *what, size_t size, int f
 {
     net_tensor *t = &n->tensors[n->n_tensors++];
     snprintf(t->name, sizeof t->name, "%d.%s", index, what);
-    t->n = size, t->fan_in = fan_in, t->is_scale = is_scale;
+    t->n = size, t->layer = index, t->fan_in = fan_in, t->is_scale = is_scale;
     n->n_parameters += size;
     return n->n_parameters - size;
 }
@@ -387,11 +387,9 @@ void net_free(net *n)
 void net_freeze(net *n, size_t parameters)
 {
     size_t before = 0;
-    int k = 0, number;
+    int k = 0;
     for (; k < n->n_tensors && before < parameters; k++) before += n->tensors[k].n;
-    n->first_trained = 0; /* a tensor's name begins with its layer's number, from 1 */
-    if (k > 0 && k < n->n_tensors && sscanf(n->tensors[k].name, "%d", &number) == 1)
-        n->first_trained = number - 1;
+    n->first_trained = k > 0 && k < n->n_tensors ? n->tensors[k].layer - 1 : 0;
 }
 
 int net_tensor_count(const net *n) { return n->n_tensors; }

@@ -61,6 +61,7 @@ void net_free(net *n);
 typedef struct {
     char name[24];
     size_t n;
+    int layer; /* from 1 */
     int fan_in;
     int is_scale; /* starts at 1 */
 } net_tensor;

@@ -8,19 +8,18 @@
 #include "problems/draw.h"
 #include "problems/image_networks.h"
 #include "problems/image_samples.h"
+#include "problems/image_task.h"
 
 enum { CELL = 4, SIDE = 16, MIN_SIZE = 5, MAX_SIZE = 12, MAX_OBJECTS = 4, MAX_SIDE = 32 };
-enum { MIN_BATCH = 8, MAX_BATCH = 32, MIN_SAMPLES = 128, MAX_SAMPLES = 384, TRIES = 1000 };
+enum { MIN_BATCH = 8, MAX_BATCH = 32, MIN_SAMPLES = 128, MAX_SAMPLES = 384 };
 enum { OBJECT, BOX, CLASSES = 5 }; /* numbers of a cell */
-static const double MEAN_SIZE = 8, MAX_PIXEL_NOISE = 0.2, LEAST_DECAY = 1e-5;
+static const double MEAN_SIZE = 8, MAX_PIXEL_NOISE = 0.2;
 
 typedef struct {
-    int grid, classes, batch, samples, standardised;
+    image_task of;
+    int grid, classes, standardised;
     int order[IMAGE_CLASSES];   /* of the collection's classes; the first are used */
     float object, nothing, box; /* weights: of a positive cell, of the others, of a box */
-    double start_scale, decay;
-    augmentation augment;
-    net_spec net;
 } task;
 
 /* One scene that is being painted. */
@@ -31,21 +30,23 @@ typedef struct {
     float *image, *truth;
 } scene;
 
-static void draw_task(random_stream *stream, const problem_spec *spec, task *t)
+static void draw_task(random_stream *stream, const problem_spec *spec, image_task *of)
 {
+    task *t = (task *)of;
     *t = (task){.grid = 4 + 2 * (int)draw_below(stream, 3)};
     t->classes = 1 + (int)draw_below(stream, 5);
-    t->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
-    t->samples = (draw_size(stream, MIN_SAMPLES, MAX_SAMPLES) + t->batch - 1) / t->batch * t->batch;
+    of->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
+    of->samples =
+        (draw_size(stream, MIN_SAMPLES, MAX_SAMPLES) + of->batch - 1) / of->batch * of->batch;
     t->standardised = draw_flag(stream, 0.5);
     t->object = (float)draw_log_uniform(stream, 1, 5);
     t->nothing = (float)draw_log_uniform(stream, 0.2, 1);
     t->box = (float)draw_log_uniform(stream, 1, 20);
-    t->start_scale = draw_log_uniform(stream, spec->start_low, spec->start_high);
-    if (spec->decay > 0 && draw_flag(stream, 0.7))
-        t->decay = draw_log_uniform(stream, LEAST_DECAY, spec->decay);
-    if (draw_flag(stream, 0.5)) t->augment.noise = (float)draw_uniform(stream, 0, MAX_PIXEL_NOISE);
-    image_detector_draw(stream, CELL * t->grid, t->grid, t->classes, &t->net);
+    of->start_scale =
+        draw_log_uniform(stream, spec->start_low, spec->start_high) * sqrt(2); /* ReLU */
+    of->decay = image_decay_draw(stream, spec);
+    if (draw_flag(stream, 0.5)) of->augment.noise = (float)draw_uniform(stream, 0, MAX_PIXEL_NOISE);
+    image_detector_draw(stream, CELL * t->grid, t->grid, t->classes, &of->net);
 }
 
 static const uint8_t *draw_image(random_stream *stream, const scene *s, int class)
@@ -129,21 +130,6 @@ static void draw_scenes(classifier *p, random_stream *stream, task *t, const ima
     if (t->standardised) image_standardise(p->images, (size_t)p->samples * inputs);
 }
 
-static bool find_task(const problem_spec *spec, random_stream *stream, task *t, opt_error *error)
-{
-    double work;
-    for (int i = 0; i < TRIES; i++) {
-        draw_task(stream, spec, t);
-        if (net_count(&t->net, &work) <= (size_t)spec->max_parameters &&
-            work * t->batch <= spec->max_work)
-            return true;
-    }
-    opt_fail(error, OPT_BAD_OPTION,
-             "none of %d detectors had at most %d parameters and %g multiply-adds a batch", TRIES,
-             spec->max_parameters, spec->max_work);
-    return false;
-}
-
 problem *detector_problem(const problem_spec *spec, uint64_t seed, const image_data *images,
                           opt_error *error)
 {
@@ -151,15 +137,8 @@ problem *detector_problem(const problem_spec *spec, uint64_t seed, const image_d
     if (!image_spec_check(spec, SIDE, images, &side, error)) return NULL;
     random_stream stream = draw_stream(seed, STREAM_INIT, 0);
     task t;
-    if (!find_task(spec, &stream, &t, error)) return NULL;
-    classifier *p = classifier_create(&t.net, t.samples, t.batch, seed, error);
-    if (!p) return NULL;
-    p->start = START_NETWORK;
-    p->start_scale = t.start_scale * sqrt(2); /* ReLU */
-    for (int k = 0; k < p->base.n_tensors; k++)
-        if (net_tensors(p->net)[k].fan_in) p->base.tensors[k].l2 = (float)t.decay;
-    draw_scenes(p, &stream, &t, images, side);
-    if (!classifier_augment(p, &t.augment, error)) return &p->base;
-    problem_free(&p->base);
-    return NULL;
+    if (!image_task_find(draw_task, &stream, spec, "detectors", &t.of, error)) return NULL;
+    classifier *p = image_task_create(&t.of, seed, error);
+    if (p) draw_scenes(p, &stream, &t, images, side);
+    return (problem *)p;
 }

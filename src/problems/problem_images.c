@@ -14,19 +14,18 @@
 #include "problems/draw.h"
 #include "problems/image_networks.h"
 #include "problems/image_samples.h"
+#include "problems/image_task.h"
 
-enum { MIN_BATCH = 8, MAX_BATCH = 128, MIN_SAMPLES = 256, MAX_SAMPLES = 2048, TRIES = 1000 };
+enum { MIN_BATCH = 8, MAX_BATCH = 128, MIN_SAMPLES = 256, MAX_SAMPLES = 2048 };
 enum { MAX_COLOURED = 1024 }; /* samples */
-static const double MAX_LABEL_NOISE = 0.3, MAX_PIXEL_NOISE = 0.3, LEAST_DECAY = 1e-5;
+static const double MAX_LABEL_NOISE = 0.3, MAX_PIXEL_NOISE = 0.3;
 static const double LEAST_RATE = 1e-3, GREATEST_RATE = 1e-2; /* of pretraining */
 static const double FAINTEST = 1e-3; /* inputs of variance 1 then have outputs of 1e-6 */
 
 typedef struct {
-    int batch, samples;
+    image_task of;
     sample_options sample;
-    double start_scale, faint, decay;
-    augmentation augment;
-    net_spec net;
+    double faint;
 } task;
 
 static int draw_classes(random_stream *stream)
@@ -49,54 +48,33 @@ static void draw_augmentation(random_stream *stream, augmentation *a)
 
 /* Multiples of MIN_BATCH, and of the batch: no batch of the full loss is smaller than the
  * others. */
-static void draw_task(random_stream *stream, const problem_spec *spec, task *t)
+static void draw_task(random_stream *stream, const problem_spec *spec, image_task *of)
 {
     const int most = spec->colour ? MAX_COLOURED : MAX_SAMPLES;
+    task *t = (task *)of;
     sample_options *s = &t->sample;
     *t = (task){.sample.colour = spec->colour};
     s->classes = draw_classes(stream);
-    t->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
-    t->samples = (draw_size(stream, MIN_SAMPLES, most) + t->batch - 1) / t->batch * t->batch;
+    of->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
+    of->samples = (draw_size(stream, MIN_SAMPLES, most) + of->batch - 1) / of->batch * of->batch;
     draw_labels_and_pixels(stream, s);
-    t->start_scale = draw_log_uniform(stream, spec->start_low, spec->start_high);
+    of->start_scale = draw_log_uniform(stream, spec->start_low, spec->start_high);
     image_network_draw(stream, spec->network, spec->colour ? 3 : 1, spec->side, s->classes,
-                       &t->net);
-    if (spec->colour) draw_augmentation(stream, &t->augment);
-    if (spec->decay > 0 && draw_flag(stream, 0.7))
-        t->decay = draw_log_uniform(stream, LEAST_DECAY, spec->decay);
+                       &of->net);
+    if (of->net.layers[0].act == ACT_RELU) of->start_scale *= sqrt(2);
+    if (spec->colour) draw_augmentation(stream, &of->augment);
+    of->decay = image_decay_draw(stream, spec);
     if (spec->network == NETWORK_DEEP && draw_flag(stream, 0.3)) t->faint = FAINTEST;
-}
-
-/* Draws until a network is within the limits. */
-static bool find_task(const problem_spec *spec, random_stream *stream, task *t, opt_error *error)
-{
-    double work;
-    for (int i = 0; i < TRIES; i++) {
-        draw_task(stream, spec, t);
-        if (net_count(&t->net, &work) <= (size_t)spec->max_parameters &&
-            work * t->batch <= spec->max_work)
-            return true;
-    }
-    opt_fail(error, OPT_BAD_OPTION,
-             "none of %d networks had at most %d parameters and %g multiply-adds a batch", TRIES,
-             spec->max_parameters, spec->max_work);
-    return false;
 }
 
 static classifier *make(const task *t, uint64_t seed, random_stream *stream,
                         const image_data *images, opt_error *error)
 {
-    classifier *p = classifier_create(&t->net, t->samples, t->batch, seed, error);
+    classifier *p = image_task_create(&t->of, seed, error);
     if (!p) return NULL;
-    p->start = START_NETWORK;
-    p->start_scale = t->start_scale * (t->net.layers[0].act == ACT_RELU ? sqrt(2) : 1);
     p->faint = t->faint;
-    for (int k = 0; k < p->base.n_tensors; k++)
-        if (net_tensors(p->net)[k].fan_in) p->base.tensors[k].l2 = (float)t->decay;
     image_samples_draw(p, stream, &t->sample, images);
-    if (!classifier_augment(p, &t->augment, error)) return p;
-    problem_free(&p->base);
-    return NULL;
+    return p;
 }
 
 /* Where so many steps of Adam end, to be freed; where they do not end, the start. */
@@ -145,7 +123,7 @@ static opt_status pretrain(classifier *p, int most, const task *of, const image_
     task before = *of;
     before.sample.classes = draw_classes(&stream);
     draw_labels_and_pixels(&stream, &before.sample);
-    before.net.layers[before.net.n_layers - 1].channels = before.sample.classes;
+    before.of.net.layers[before.of.net.n_layers - 1].channels = before.sample.classes;
     const uint64_t seed = draw_seed(&stream);
     const uint64_t steps = (uint64_t)draw_size(&stream, (most + 3) / 4, most);
     const double rate = draw_log_uniform(&stream, LEAST_RATE, GREATEST_RATE);
@@ -169,7 +147,7 @@ problem *images_problem(const problem_spec *spec, uint64_t seed, const image_dat
         return NULL;
     random_stream stream = draw_stream(seed, STREAM_INIT, 0);
     task t;
-    if (!find_task(spec, &stream, &t, error)) return NULL;
+    if (!image_task_find(draw_task, &stream, spec, "networks", &t.of, error)) return NULL;
     t.sample.side = side;
     classifier *p = make(&t, seed, &stream, images, error);
     if (!p || spec->pretraining == 0 || !pretrain(p, spec->pretraining, &t, images, error))
