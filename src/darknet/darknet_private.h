@@ -109,8 +109,8 @@ void hook_use_device(const network *net); /* what follows is for its GPU */
 void hook_wait_device(const network *net);
 void hook_pull(twin p, size_t n); /* n floats to the host */
 void hook_push(twin p, size_t n);
-void hook_zero_array(const network *net, float *array,
-                     size_t n); /* one that the network computes with */
+/* One that the network computes with. */
+void hook_zero_array(const network *net, float *array, size_t n);
 
 /* --- darknet_tensors.c --- */
 

@@ -91,11 +91,12 @@ size_t hrnn_param_total(const hrnn_model *model)
     return last->offset / sizeof(float) + hrnn_part_count(last);
 }
 
-int hrnn_feature_total(const hrnn_model *model)
-{
-    static const int totals[] = {0, HRNN_FEATURES_1, HRNN_FEATURES_2, HRNN_FEATURES};
-    return totals[hrnn_format(model)];
-}
+static const int features_of[] = {0, HRNN_FEATURES_1, HRNN_FEATURES_2, HRNN_FEATURES};
+const char *const hrnn_format_names[] = {"hrnn-1", "hrnn-2", "hrnn-3", NULL};
+
+unsigned hrnn_format_features(int format) { return (1u << features_of[format]) - 1; }
+
+int hrnn_feature_total(const hrnn_model *model) { return features_of[hrnn_format(model)]; }
 
 const char *hrnn_switch_off(hrnn_model *model, const char *list, int *length)
 {
@@ -130,11 +131,10 @@ static opt_status read_without(const st_file *file, hrnn_model *model, opt_error
  * model_format; 0: none of ours. */
 static int format_of(const st_file *file)
 {
-    static const char *const names[] = {"hrnn-1", "hrnn-2", "hrnn-3"};
     const char *format = st_metadata(file, "model_format");
     if (!format) format = st_metadata(file, "format");
-    for (int f = 0; format && f < 3; f++)
-        if (strcmp(format, names[f]) == 0) return f + 1;
+    for (int f = 0; format && hrnn_format_names[f]; f++)
+        if (strcmp(format, hrnn_format_names[f]) == 0) return f + 1;
     return 0;
 }
 
@@ -157,9 +157,7 @@ static opt_status read_metadata(const st_file *file, hrnn_model *model, opt_erro
     model->initial_lr = (float)initial;
     /* Where neither says so it is of hrnn-1. */
     const int format = format_of(file);
-    model->features = HRNN_FULL;
-    if (format >= 2) model->features |= HRNN_2_FEATURES;
-    if (format >= 3) model->features |= HRNN_3_FEATURES;
+    model->features = hrnn_format_features(format ? format : 1);
     if (attention == 0) model->features &= ~(1u << HRNN_ATTENTION);
     return read_without(file, model, error);
 }

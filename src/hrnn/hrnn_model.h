@@ -133,6 +133,8 @@ HRNN_ANYWHERE int hrnn_format(const hrnn_model *model) /* 1, 2 or 3 */
 {
     return 1 + hrnn_has_context(model) + hrnn_has_outlook(model);
 }
+extern const char *const hrnn_format_names[]; /* "hrnn-1", "hrnn-2", "hrnn-3", NULL */
+unsigned hrnn_format_features(int format);    /* all that models of it can have */
 
 /* A part of the model: one meta-parameter tensor. In the order of algorithm.md: those of hrnn-1, of
  * hrnn-2, of hrnn-3. */

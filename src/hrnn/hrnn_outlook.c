@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "hrnn/hrnn_vector.h"
+
 static double half_life(uint64_t horizon, int average)
 {
     const double steps = horizon ? (double)horizon : 1000;
@@ -51,13 +53,6 @@ static void look_at_losses(float *inputs, const hrnn_losses *losses, uint64_t ho
     inputs[OUTLOOK_NOISE] = (float)fmin(log(noise / (mean + 1e-12) + 1e-3) / 4, 1);
 }
 
-static void product(float *y, const float *x, const float *weight, int n_out)
-{
-    memset(y, 0, (size_t)n_out * sizeof *y);
-    for (int k = 0; k < HRNN_OUTLOOK; k++)
-        for (int j = 0; j < n_out; j++) y[j] += x[k] * weight[k * n_out + j];
-}
-
 static float schedule(const hrnn_model *model, const float *inputs, uint64_t steps,
                       uint64_t horizon)
 {
@@ -81,9 +76,12 @@ void hrnn_look_out(hrnn_outlook *outlook, const hrnn_model *model, const hrnn_lo
     outlook->schedule = schedule(model, inputs, steps, horizon);
     if (!hrnn_has(model, HRNN_HORIZON)) memset(inputs, 0, HRNN_PROGRESS * sizeof *inputs);
     if (hrnn_has(model, HRNN_LOSSES) && losses->count >= 2) look_at_losses(inputs, losses, horizon);
-    product(outlook->param_bias, inputs, model->param_from_outlook_weight, 3 * HRNN_H0);
-    product(outlook->tensor_bias, inputs, model->tensor_from_outlook_weight, 3 * HRNN_H1);
-    product(outlook->global_bias, inputs, model->global_from_outlook_weight, 3 * HRNN_H2);
+    vector_product(outlook->param_bias, inputs, model->param_from_outlook_weight, HRNN_OUTLOOK,
+                   3 * HRNN_H0);
+    vector_product(outlook->tensor_bias, inputs, model->tensor_from_outlook_weight, HRNN_OUTLOOK,
+                   3 * HRNN_H1);
+    vector_product(outlook->global_bias, inputs, model->global_from_outlook_weight, HRNN_OUTLOOK,
+                   3 * HRNN_H2);
     for (int k = 0; k < HRNN_OUTLOOK; k++)
         outlook->log_lr_bias += inputs[k] * model->log_lr_from_outlook_weight[k];
 }

@@ -97,11 +97,10 @@ void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale)
 
 void meta_set_format(hrnn_model *model, int format)
 {
-    static const unsigned features[] = {0, HRNN_FULL, HRNN_FULL | HRNN_2_FEATURES,
-                                        HRNN_FULL | HRNN_2_FEATURES | HRNN_3_FEATURES};
-    const unsigned known = (1u << hrnn_feature_total(model)) - 1;
+    const unsigned wanted = hrnn_format_features(format);
+    const unsigned known = hrnn_format_features(hrnn_format(model));
     const int parts = hrnn_part_total(model);
-    model->features = (model->features & features[format]) | (features[format] & ~known);
+    model->features = (model->features & wanted) | (wanted & ~known);
     for (int r = parts; r < hrnn_part_total(model); r++)
         start_part(model, &hrnn_parts[r], hrnn_part_data(model, &hrnn_parts[r]), NULL, 0);
 }
@@ -146,8 +145,7 @@ static void write_metadata(st_writer *w, const hrnn_model *model)
                    {"max_log_lr", (double)model->max_log_lr},
                    {"initial_lr", (double)model->initial_lr},
                    {"attention", hrnn_has(model, HRNN_ATTENTION)}};
-    static const char *const formats[] = {"", "hrnn-1", "hrnn-2", "hrnn-3"};
-    st_writer_metadata(w, "format", formats[hrnn_format(model)]);
+    st_writer_metadata(w, "format", hrnn_format_names[hrnn_format(model) - 1]);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         snprintf(number, sizeof number, "%.6g", numbers[i].value);
         if (strtof(number, NULL) != (float)numbers[i].value)

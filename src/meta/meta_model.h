@@ -1,5 +1,5 @@
 /* A model as meta-training sees it: a vector of numbers, a random start, and a file with its
- * recipe. What is particular to hrnn-1 and hrnn-2 (names, start values, what a feature switches
+ * recipe. What is particular to the formats (names, start values, what a feature switches
  * off) is here and in hrnn_model.c; the estimators and meta-optimizers only see the vector. */
 #ifndef META_MODEL_H
 #define META_MODEL_H
@@ -17,9 +17,8 @@ void meta_set_params(hrnn_model *model, const double *theta);
 void meta_used_params(unsigned features, unsigned char used[HRNN_META_PARAMS]);
 
 /* The start values of hrnn/algorithm.md, drawn from seed, all features of hrnn-1 on, log learning
- * rates clipped to
- * [-33, 33]; the weights of the readouts of step and attention have standard deviation
- * readout_scale/√10 (hrnn/algorithm.md: 0.5). */
+ * rates clipped to [-33, 33]; the weights of the readouts of step and attention have standard
+ * deviation readout_scale/√10 (hrnn/algorithm.md: 0.5). */
 void meta_random_model(hrnn_model *model, uint64_t seed, double readout_scale);
 
 /* Turns a model into one of format hrnn-1, 2 or 3. Of a later format, it steps as it did, but for

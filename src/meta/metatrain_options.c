@@ -11,7 +11,6 @@
 static const char *const losses[] = {"batch", "full", NULL};
 static const char *const estimators[] = {"es", "pes", "nres", "bptt", NULL};
 static const char *const optimizers[] = {"adam", "rmsprop", NULL};
-static const char *const formats[] = {"hrnn-1", "hrnn-2", "hrnn-3", NULL};
 static const char *const schedules[] = {"constant", "cosine", NULL};
 
 #define AT(field) offsetof(metatrain_options, field)
@@ -86,7 +85,7 @@ const metatrain_option metatrain_option_rows[METATRAIN_OPTIONS] = {
     {"clip-entry", "C", NUMBER(clip_entry), "-1", -1, 1e30, NULL, 0,
      "Clip of each entry of the gradient (0: none; -1: adam none, rmsprop 1e4)"},
     {"clip-norm", "C", NUMBER(clip_norm), "0", 0, 1e30, NULL, 0, "Clip of its norm (0: none)"},
-    {"format", "hrnn-1|hrnn-2|hrnn-3", CHOICE(format), "hrnn-3", 0, 0, formats, 0,
+    {"format", "hrnn-1|hrnn-2|hrnn-3", CHOICE(format), "hrnn-3", 0, 0, hrnn_format_names, 0,
      "Of the model; hrnn-2 adds a context of each tensor and a limit of its learning rate, hrnn-3 "
      "the horizon, the losses and a schedule (unless given: that of -start; bptt: hrnn-1)"},
     {"without", "LIST", TEXT(without), "attention", 0, SIZE(without), NULL, 0,

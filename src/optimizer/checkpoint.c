@@ -4,8 +4,8 @@
  *               has one; "host.<key>" = the caller's notes; checksum (of the whole file)
  *     tensors   "network/<field>" F32 [width]; for each tensor that is not frozen
  *               "<tensor>/<field>" F32 [n, width] where the field is per parameter, [width] where
- *               it is per tensor; "host/<name>" U8
- * [bytes] */
+ *               it is per tensor; "host/<name>" U8 [bytes]
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -157,29 +157,12 @@ done:
 
 /* --- loading --- */
 
-struct opt_checkpoint {
-    st_file *file;
-};
-
 opt_checkpoint *opt_checkpoint_open(const char *path, opt_error *error)
 {
-    opt_checkpoint *c = malloc(sizeof(*c));
-    if (!c) {
-        opt_fail(error, OPT_NO_MEMORY, "%s: no memory to open it", path);
-        return NULL;
-    }
-    c->file = st_open_sound(path, format, error);
-    if (c->file) return c;
-    free(c);
-    return NULL;
+    return st_open_sound(path, format, error);
 }
 
-void opt_checkpoint_close(opt_checkpoint *c)
-{
-    if (!c) return;
-    st_close(c->file);
-    free(c);
-}
+void opt_checkpoint_close(opt_checkpoint *c) { st_close(c); }
 
 static opt_status fill_note(const st_file *file, opt_note *note, opt_error *error)
 {
@@ -199,7 +182,7 @@ opt_status opt_read_notes(const opt_checkpoint *c, opt_note *notes, int n_notes,
 {
     opt_status status = OPT_OK;
     for (int i = 0; i < n_notes; i++) notes[i].value[0] = '\0';
-    for (int i = 0; i < n_notes && !status; i++) status = fill_note(c->file, &notes[i], error);
+    for (int i = 0; i < n_notes && !status; i++) status = fill_note(c, &notes[i], error);
     for (int i = 0; i < n_notes && status; i++) notes[i].value[0] = '\0';
     return status;
 }
@@ -305,9 +288,9 @@ static opt_status check_blobs(const st_file *file, const opt_blob *blobs, int n,
 opt_status opt_read_blobs(const opt_checkpoint *c, const opt_blob *blobs, int n_blobs,
                           opt_error *error)
 {
-    opt_status status = check_blobs(c->file, blobs, n_blobs, error);
+    opt_status status = check_blobs(c, blobs, n_blobs, error);
     for (int i = 0; i < n_blobs && !status; i++) {
-        const st_tensor *t = find_blob(c->file, &blobs[i]);
+        const st_tensor *t = find_blob(c, &blobs[i]);
         if (t && t->bytes) memcpy(blobs[i].data, t->data, t->bytes);
     }
     return status;
@@ -316,15 +299,15 @@ opt_status opt_read_blobs(const opt_checkpoint *c, const opt_blob *blobs, int n_
 opt_status opt_load(optimizer *opt, const opt_checkpoint *c, opt_error *error)
 {
     uint64_t steps = 0;
-    loading l = {opt, c->file, 0};
-    opt_status status = check_text(c->file, "rule", opt->rule->name, "optimizer", error);
+    loading l = {opt, c, 0};
+    opt_status status = check_text(c, "rule", opt->rule->name, "optimizer", error);
     if (!status && opt->rule->identity)
-        status = check_text(c->file, "identity", opt->rule->identity(opt), "model", error);
-    if (!status) status = read_steps(c->file, &steps, error);
+        status = check_text(c, "identity", opt->rule->identity(opt), "model", error);
+    if (!status) status = read_steps(c, &steps, error);
     if (!status) status = check_tensors(&l, error);
     if (!status) status = visit_all(opt, take_piece, &l, error);
     if (status) return status;
     opt->steps = steps;
     if (opt->rule->loaded) opt->rule->loaded(opt);
-    return check_device(opt, st_path(c->file), error);
+    return check_device(opt, st_path(c), error);
 }

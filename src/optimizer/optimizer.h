@@ -140,7 +140,7 @@ opt_status opt_save(const optimizer *opt, const char *file, const opt_note *note
 /* A checkpoint that is read. Opening checks its checksum and thus reads all of it, once; what is
  * read afterwards is of that file, also when another has taken its place. NULL and *error:
  * OPT_NO_FILE, OPT_BAD_FILE, OPT_NO_MEMORY. */
-typedef struct opt_checkpoint opt_checkpoint;
+typedef struct st_file opt_checkpoint;
 opt_checkpoint *opt_checkpoint_open(const char *file, opt_error *error);
 void opt_checkpoint_close(opt_checkpoint *checkpoint);
 

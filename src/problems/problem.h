@@ -4,9 +4,9 @@
  * Everything random is drawn from counter-based streams of the instance's seed: the instance itself
  * and its start from (seed, STREAM_INIT, which), the batch of step t from (seed, STREAM_ORDER, t),
  * gradient noise from (seed, STREAM_NETWORK, t), sparsity and what is done to the images of a batch
- * from (seed, STREAM_AUGMENT, t). So a
- * value depends on spec, seed, t and x alone: not on threads, nor on what was evaluated before, and
- * two runs of an optimizer on one seed see the same batches and noise (common random numbers).
+ * from (seed, STREAM_AUGMENT, t). So a value depends on spec, seed, t and x alone: not on threads,
+ * nor on what was evaluated before, and two runs of an optimizer on one seed see the same batches
+ * and noise (common random numbers).
  *
  * An instance has its own workspace: evaluations allocate nothing, and one thread may use it at a
  * time. */
