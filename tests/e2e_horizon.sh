@@ -14,11 +14,10 @@ echo save_every=10 >>train.data # epochs of 6 images: 15 batches of 4
 
 # train FOLDER "OPTION=VALUE..." [WEIGHTS]: what it prints is in out.
 train() {
-    local options drop='^max_batches='
+    local options
     mkdir -p "$1"
     read -ra options <<<"optimizer=hrnn optimizer_weights=$PWD/model.safetensors optimizer_log=$1/log.csv $2"
-    { net "${options[@]}" | awk -F= -v drop="$drop" '$0 !~ drop || /^max_batches=[1-9]0$/'; classifier_layers; } \
-        >"$1/net.cfg"
+    { net "${options[@]}" | sed '/^max_batches=5$/d'; classifier_layers; } >"$1/net.cfg"
     sed "s|^backup=.*|backup=$1|" train.data >"$1/train.data"
     "$darknet" classifier train "$1/train.data" "$1/net.cfg" ${3:+"$3"} >out 2>err || wrong "$1: $(tail -n 1 err)"
 }

@@ -29,6 +29,42 @@ typedef struct {
     double outlook[15];
 } reference;
 
+/* A network before its first step, with room for tensors, which are added one by one; the caller
+ * fills theta, phi and log_lr of each. */
+static inline reference reference_new(const hrnn_model *model, int most_tensors)
+{
+    reference r = {.model = model, .first = 1};
+    r.tensors = calloc((size_t)most_tensors, sizeof *r.tensors);
+    for (int j = 0; j < HRNN_H2; j++) r.global[j] = (double)model->global_init[j];
+    return r;
+}
+
+static inline reference_tensor *reference_add(reference *r, size_t n, double lr_scale)
+{
+    reference_tensor *t = &r->tensors[r->n++];
+    *t = (reference_tensor){.n = n,
+                            .lr_scale = lr_scale,
+                            .theta = calloc(n, sizeof *t->theta),
+                            .phi = calloc(n, sizeof *t->phi),
+                            .log_lr = calloc(n, sizeof *t->log_lr),
+                            .h = calloc(n, sizeof *t->h),
+                            .a = calloc(n, sizeof *t->a),
+                            .m = calloc(n, sizeof *t->m)};
+    for (int j = 0; j < HRNN_H1; j++) t->z[j] = (double)r->model->tensor_init[j];
+    for (size_t i = 0; i < n; i++)
+        for (int j = 0; j < HRNN_H0; j++) t->h[i][j] = (double)r->model->param_init[j];
+    return t;
+}
+
+static inline void reference_free(reference *r)
+{
+    for (int k = 0; k < r->n; k++) {
+        reference_tensor *t = &r->tensors[k];
+        free(t->theta), free(t->phi), free(t->log_lr), free(t->h), free(t->a), free(t->m);
+    }
+    free(r->tensors);
+}
+
 static inline double ref_sigmoid(double x) { return 1 / (1 + exp(-x)); }
 
 /* y[j] += Σ_k x[k] w[k, j] */

@@ -42,6 +42,36 @@ static void end_probe(prober *c)
     for (size_t i = 0; i < 6; i++) free(arrays[i]);
 }
 
+/* A value is a function of spec, seed, t and x: not of what was evaluated before. p and q are of
+ * one spec and seed. */
+static inline void check_reproducible(problem *p, problem *q)
+{
+    const size_t n = p->n, bytes = n * sizeof(float);
+    assert_int_equal(q->n, n);
+    float *x = malloc(bytes), *y = malloc(bytes), *g = malloc(bytes), *h = malloc(bytes);
+    problem_start(p, x);
+    problem_gradient(q, x, 5, h);
+    problem_start(q, y);
+    assert_memory_equal(x, y, bytes);
+    const double loss = problem_full_loss(p, x), at3 = problem_gradient(p, x, 3, g);
+    assert_true(isfinite(loss) && isfinite(at3));
+    problem_gradient(q, x, 4, NULL);
+    problem_full_loss(q, x);
+    assert_true(problem_gradient(q, x, 3, NULL) == at3);
+    assert_true(problem_gradient(q, x, 3, h) == at3);
+    assert_memory_equal(g, h, bytes);
+    assert_true(problem_full_loss(q, x) == loss);
+    assert_true(problem_full_gradient(q, x, g) == loss);
+    problem_gradient(p, x, 5, NULL);
+    assert_true(problem_full_gradient(p, x, h) == loss);
+    assert_memory_equal(g, h, bytes);
+    problem_hvp(p, x, 3, x, g);
+    problem_hvp(q, x, 4, x, h);
+    problem_hvp(q, x, 3, x, h);
+    assert_memory_equal(g, h, bytes);
+    free(x), free(y), free(g), free(h);
+}
+
 static double probe_dot(const float *a, const float *b, size_t n)
 {
     double sum = 0;

@@ -181,39 +181,19 @@ static hrnn_unroll_result unroll(setup *s, hrnn_unroller *u, int steps, double s
 
 /* --- the reference --- */
 
-static reference reference_new(const setup *s, const hrnn_model *model)
+static reference start_reference(const setup *s, const hrnn_model *model)
 {
-    reference r = {.model = model, .first = 1, .tensors = calloc(MOST_TENSORS, sizeof *r.tensors)};
-    for (int j = 0; j < 20; j++) r.global[j] = model->global_init[j];
+    reference r = reference_new(model, MOST_TENSORS);
     for (int k = 0; k < s->c->n; k++) {
         const opt_tensor *t = &s->tensors[k];
         if (t->lr_scale == 0) continue;
-        reference_tensor *to = &r.tensors[r.n++];
-        *to = (reference_tensor){.n = t->n,
-                                 .lr_scale = t->lr_scale,
-                                 .theta = calloc(t->n, 8),
-                                 .phi = calloc(t->n, 8),
-                                 .log_lr = calloc(t->n, 8),
-                                 .h = calloc(t->n, sizeof *to->h),
-                                 .a = calloc(t->n, sizeof *to->a),
-                                 .m = calloc(t->n, sizeof *to->m)};
-        for (int j = 0; j < 20; j++) to->z[j] = model->tensor_init[j];
+        reference_tensor *to = reference_add(&r, t->n, t->lr_scale);
         for (size_t i = 0; i < t->n; i++) {
             to->theta[i] = to->phi[i] = s->start[k][i];
             to->log_lr[i] = s->log_lr[k][i];
-            for (int j = 0; j < 10; j++) to->h[i][j] = model->param_init[j];
         }
     }
     return r;
-}
-
-static void reference_free(reference *r)
-{
-    for (int k = 0; k < r->n; k++) {
-        reference_tensor *t = &r->tensors[k];
-        free(t->theta), free(t->phi), free(t->log_lr), free(t->h), free(t->a), free(t->m);
-    }
-    free(r->tensors);
 }
 
 /* What a run records and another replays, to have the derivatives that are asked for: the gradients
@@ -266,7 +246,7 @@ static double run_reference(const setup *s, reference *r, recording *rec, int fi
 static double reference_loss(const setup *s, const hrnn_model *model, recording *rec)
 {
     const unroll_case *c = s->c;
-    reference r = reference_new(s, c->steps_before ? &s->model : model);
+    reference r = start_reference(s, c->steps_before ? &s->model : model);
     double *x = malloc(s->landscape.n * sizeof *x);
     gather(&r, 0, x);
     const double f0 = value(&s->landscape, HRNN_FULL_DATA, x, NULL);

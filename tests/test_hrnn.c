@@ -78,37 +78,17 @@ static void destroy(network *net)
 
 static reference build_reference(const network *net, const hrnn_model *model)
 {
-    reference r = {.model = model, .first = 1, .tensors = calloc(TENSORS, sizeof *r.tensors)};
-    for (int j = 0; j < 20; j++) r.global[j] = model->global_init[j];
+    reference r = reference_new(model, TENSORS);
     for (int k = 0; k < TENSORS; k++) {
         const opt_tensor *t = &net->tensors[k];
         if (t->lr_scale == 0) continue;
-        reference_tensor *to = &r.tensors[r.n++];
-        *to = (reference_tensor){.n = t->n,
-                                 .lr_scale = t->lr_scale,
-                                 .theta = calloc(t->n, 8),
-                                 .phi = calloc(t->n, 8),
-                                 .log_lr = calloc(t->n, 8),
-                                 .h = calloc(t->n, sizeof *to->h),
-                                 .a = calloc(t->n, sizeof *to->a),
-                                 .m = calloc(t->n, sizeof *to->m)};
-        for (int j = 0; j < 20; j++) to->z[j] = model->tensor_init[j];
+        reference_tensor *to = reference_add(&r, t->n, t->lr_scale);
         for (size_t i = 0; i < t->n; i++) {
             to->theta[i] = to->phi[i] = t->param[i];
             to->log_lr[i] = log((double)model->initial_lr);
-            for (int j = 0; j < 10; j++) to->h[i][j] = model->param_init[j];
         }
     }
     return r;
-}
-
-static void free_reference(reference *r)
-{
-    for (int k = 0; k < r->n; k++) {
-        reference_tensor *t = &r->tensors[k];
-        free(t->theta), free(t->phi), free(t->log_lr), free(t->h), free(t->a), free(t->m);
-    }
-    free(r->tensors);
 }
 
 /* The gradients of a step, accumulated as the host would have them (grad_scale -0.5). */
@@ -192,7 +172,7 @@ static void check_run(unsigned features, uint64_t horizon, const char *what, dou
     print_message("%-28s largest error %.1e of the move\n", what, worst);
     assert_true(worst < bound);
     assert_memory_equal(net.tensors[4].param, net.start[4], sizes[4] * sizeof(float));
-    free_reference(&r);
+    reference_free(&r);
     destroy(&net);
 }
 

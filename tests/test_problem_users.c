@@ -75,44 +75,23 @@ static void test_derivatives(void **state)
     (void)state;
     int checked = 0, strong = 0;
     FOR_EACH_USERS_ROW(row)
-    for (uint64_t seed = 1; seed <= 2; seed++) {
-        problem *p = create(&row->spec, seed, row->name);
-        check_some(p, seed, is_clean(&row->spec), row->name, &checked, &strong);
-        problem_free(p);
-    }
+        for (uint64_t seed = 1; seed <= 2; seed++) {
+            problem *p = create(&row->spec, seed, row->name);
+            check_some(p, seed, is_clean(&row->spec), row->name, &checked, &strong);
+            problem_free(p);
+        }
     printf("%d segments, %d strong\n", checked, strong);
     /* Few: a short step of a deep network crosses kinks; test_problem_nets has its layers alone. */
     assert_true(checked > 100 && strong > 0.15 * checked);
 }
 
-/* A value is a function of spec, seed, t and x: not of what was evaluated before. */
 static void test_reproducible(void **state)
 {
     (void)state;
-    FOR_EACH_USERS_ROW(row)
-    {
+    FOR_EACH_USERS_ROW(row) {
         problem *p = create(&row->spec, 7, row->name), *q = create(&row->spec, 7, row->name);
-        const size_t n = p->n, bytes = n * sizeof(float);
-        assert_int_equal(q->n, n);
-        float *x = malloc(bytes), *y = malloc(bytes), *g = malloc(bytes), *h = malloc(bytes);
-        problem_start(p, x);
-        problem_gradient(q, x, 5, h);
-        problem_start(q, y);
-        assert_memory_equal(x, y, bytes);
-        const double loss = problem_full_loss(p, x), at3 = problem_gradient(p, x, 3, g);
-        assert_true(isfinite(loss) && isfinite(at3));
-        problem_gradient(q, x, 4, NULL);
-        problem_full_loss(q, x);
-        assert_true(problem_gradient(q, x, 3, NULL) == at3);
-        assert_true(problem_gradient(q, x, 3, h) == at3);
-        assert_memory_equal(g, h, bytes);
-        assert_true(problem_full_gradient(q, x, h) == loss);
-        problem_hvp(p, x, 3, x, g);
-        problem_hvp(q, x, 4, x, h);
-        problem_hvp(q, x, 3, x, h);
-        assert_memory_equal(g, h, bytes);
+        check_reproducible(p, q);
         problem_free(p), problem_free(q);
-        free(x), free(y), free(g), free(h);
     }
 }
 
@@ -124,26 +103,26 @@ static void test_learnable(void **state)
     enum { SEEDS = 2, STEPS = 120 };
     int learnt = 0, all = 0;
     FOR_EACH_USERS_ROW(row)
-    for (uint64_t seed = 1; seed <= SEEDS; seed++, all++) {
-        opt_error error;
-        problem *p = create(&row->spec, seed, row->name);
-        float *x = problem_floats(2 * p->n, &error), *g = x + p->n;
-        opt_options options = opt_default_options("adam");
-        options.rate = 3e-3f;
-        problem_start(p, x);
-        const double before = problem_full_loss(p, x);
-        opt_tensor *tensors = problem_opt_tensors(p, x, g, &error);
-        optimizer *opt = opt_create(&options, tensors, p->n_tensors, &error);
-        assert_non_null(opt);
-        for (uint64_t t = 0; t < STEPS; t++) {
-            const double loss = problem_gradient(p, x, t, g);
-            opt_step(opt, (float)loss, 1, NULL);
+        for (uint64_t seed = 1; seed <= SEEDS; seed++, all++) {
+            opt_error error;
+            problem *p = create(&row->spec, seed, row->name);
+            float *x = problem_floats(2 * p->n, &error), *g = x + p->n;
+            opt_options options = opt_default_options("adam");
+            options.rate = 3e-3f;
+            problem_start(p, x);
+            const double before = problem_full_loss(p, x);
+            opt_tensor *tensors = problem_opt_tensors(p, x, g, &error);
+            optimizer *opt = opt_create(&options, tensors, p->n_tensors, &error);
+            assert_non_null(opt);
+            for (uint64_t t = 0; t < STEPS; t++) {
+                const double loss = problem_gradient(p, x, t, g);
+                opt_step(opt, (float)loss, 1, NULL);
+            }
+            learnt += problem_full_loss(p, x) < 0.97 * before;
+            opt_free(opt);
+            free(tensors), free(x);
+            problem_free(p);
         }
-        learnt += problem_full_loss(p, x) < 0.97 * before;
-        opt_free(opt);
-        free(tensors), free(x);
-        problem_free(p);
-    }
     printf("%d of %d learnt\n", learnt, all);
     assert_true(learnt > 0.75 * all);
 }

@@ -39,27 +39,15 @@ static hrnn_model make_model(random_stream *stream)
 
 static reference start(const hrnn_model *model, random_stream *stream, double horizon)
 {
-    reference r = {.model = model, .first = 1, .n = TENSORS, .horizon = horizon};
-    r.tensors = calloc(TENSORS, sizeof *r.tensors);
-    for (int j = 0; j < HRNN_H2; j++) r.global[j] = (double)model->global_init[j];
+    reference r = reference_new(model, TENSORS);
+    r.horizon = horizon;
     for (int k = 0; k < TENSORS; k++) {
-        const size_t n = sizes[k];
-        reference_tensor *t = &r.tensors[k];
-        *t = (reference_tensor){.n = n,
-                                .lr_scale = 1,
-                                .theta = calloc(n, sizeof(double)),
-                                .phi = calloc(n, sizeof(double)),
-                                .log_lr = calloc(n, sizeof(double)),
-                                .h = calloc(n, sizeof *t->h),
-                                .a = calloc(n, sizeof *t->a),
-                                .m = calloc(n, sizeof *t->m)};
-        for (int j = 0; j < HRNN_H1; j++) t->z[j] = (double)model->tensor_init[j];
-        for (size_t i = 0; i < n; i++) {
+        reference_tensor *t = reference_add(&r, sizes[k], 1);
+        for (size_t i = 0; i < sizes[k]; i++) {
             tensors[k].start[i] = (float)uniform(stream);
             tensors[k].log_lr[i] = (float)(-6 + uniform(stream));
             t->theta[i] = t->phi[i] = (double)tensors[k].start[i];
             t->log_lr[i] = (double)tensors[k].log_lr[i];
-            for (int j = 0; j < HRNN_H0; j++) t->h[i][j] = (double)model->param_init[j];
         }
     }
     return r;
@@ -183,6 +171,7 @@ int main(int argc, char **argv)
     reference r = start(&model, &stream, atof(horizon));
     for (int s = 0; s < STEPS; s++) step(&r, &stream, s);
     take_states(&r);
+    reference_free(&r);
     list_arrays(&model);
     if (!write_file(argv[1], horizon, &error)) return 0;
     fprintf(stderr, "record-trace: %s\n", error.message);
