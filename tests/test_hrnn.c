@@ -1,5 +1,6 @@
-/* The hierarchical RNN's step against the plain reference: every feature on and off, tensors of
- * sizes around the blocks, frozen and scaled tensors; threads, attention's swap, bad gradients. */
+/* The hierarchical RNN's step against the plain reference: every feature on and off,
+ * tensors of sizes around the blocks, frozen and scaled tensors; threads, attention's swap, bad
+ * gradients. */
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +42,7 @@ static hrnn_model random_model(unsigned features)
     return model;
 }
 
-static int compact, plain; /* networks that are built */
+static int compact, without_schedule; /* networks that are built */
 
 static void build(network *net, const hrnn_model *model)
 {
@@ -61,7 +62,7 @@ static void build(network *net, const hrnn_model *model)
     }
     opt_options options = opt_default_options("hrnn");
     options.compact = compact;
-    options.plain = plain;
+    options.without_schedule = without_schedule;
     net->opt = opt_create_with_model(&options, model, net->tensors, TENSORS, &error);
     assert_non_null(net->opt);
 }
@@ -260,7 +261,7 @@ static void test_outlook_starts_at_nothing(void **state)
     for (int v = 0; v < 2; v++) destroy(&nets[v]);
 }
 
-/* options.plain: rate_ratio alone multiplies the step. */
+/* options.without_schedule: rate_ratio alone multiplies the step. */
 static void test_plain(void **state)
 {
     (void)state;
@@ -268,7 +269,7 @@ static void test_plain(void **state)
     for (int j = 0; j < HRNN_PROGRESS; j++) model.schedule_weight[j] *= 4;
     network nets[2];
     for (int v = 0; v < 2; v++) {
-        plain = v;
+        without_schedule = v;
         seed = 5;
         build(&nets[v], &model);
         assert_int_equal(opt_has_schedule(nets[v].opt), !v);
@@ -279,7 +280,7 @@ static void test_plain(void **state)
             opt_step(nets[v].opt, 1, v ? s->outlook.schedule : 1, NULL);
         }
     }
-    plain = 0;
+    without_schedule = 0;
     for (int k = 0; k < TENSORS; k++)
         assert_memory_equal(nets[0].tensors[k].param, nets[1].tensors[k].param,
                             sizes[k] * sizeof(float));

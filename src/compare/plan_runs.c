@@ -98,7 +98,8 @@ char *plan_run_folder(const plan *p, const planned_run *run)
 }
 
 /* An option of the cfg that goes with hrnn alone: NULL where there is none. */
-static const char *hrnns(const plan *p, const plan_optimizer *o, const char *key, char value[32])
+static const char *hrnn_option(const plan *p, const plan_optimizer *o, const char *key,
+                               char value[32])
 {
     const int hrnn = strcmp(o->rule, "hrnn") == 0;
     return hrnn && net_cfg_value(p->cfg, key, value, 32) ? value : NULL;
@@ -107,8 +108,8 @@ static const char *hrnns(const plan *p, const plan_optimizer *o, const char *key
 void plan_run_digest(const plan *p, const planned_run *run, char digest[17])
 {
     char values[2][32];
-    const char *state = hrnns(p, run->optimizer, "optimizer_state", values[0]);
-    const char *schedule = hrnns(p, run->optimizer, "optimizer_schedule", values[1]);
+    const char *state = hrnn_option(p, run->optimizer, "optimizer_state", values[0]);
+    const char *schedule = hrnn_option(p, run->optimizer, "optimizer_schedule", values[1]);
     char *text = print("%s\n%s\n%s\nrate %.9g\nseed %llu\nevery %ld\nbatch %d for %ld\n%s%s%s",
                        p->setting, run->optimizer->rule, run->optimizer->model_digest, run->rate,
                        (unsigned long long)run->seed, run->batch_size ? 0 : p->every,
@@ -136,8 +137,8 @@ char *plan_run_cfg(const plan *p, const planned_run *run)
         {"optimizer", o->rule},
         {"optimizer_weights", o->model},
         {"optimizer_rate", hrnn && run->rate > 0 ? rate : NULL},
-        {"optimizer_state", hrnns(p, o, "optimizer_state", state)},
-        {"optimizer_schedule", hrnns(p, o, "optimizer_schedule", schedule)},
+        {"optimizer_state", hrnn_option(p, o, "optimizer_state", state)},
+        {"optimizer_schedule", hrnn_option(p, o, "optimizer_schedule", schedule)},
         {"seed", seed},
         {"optimizer_log", log},
         {"max_batches", batches},

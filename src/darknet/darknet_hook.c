@@ -23,7 +23,8 @@ static void make_optimizer(network *net)
     hook->settings.device = net->gpu_index >= 0 ? "cuda" : "cpu";
     hook->table = hook_list_tensors(net);
     hook->opt = opt_create(&hook->settings, hook->table.tensors, hook->table.n, &error);
-    if (hook->opt && hook->schedule.value && !hook->settings.plain && !opt_has_schedule(hook->opt))
+    if (hook->opt && hook->schedule.value && !hook->settings.without_schedule &&
+        !opt_has_schedule(hook->opt))
         hook_die("%s:%d: optimizer_schedule=model, but %s has no schedule of its own", hook->cfg,
                  hook->schedule.line, hook->settings.model);
     if (hook->opt) return;

@@ -282,8 +282,8 @@ static void read_schedule(struct darknet_hook *hook)
 {
     const cfg_option *schedule = &hook->schedule;
     if (!schedule->value) return;
-    hook->settings.plain = strcmp(schedule->value, "cfg") == 0;
-    if (!hook->settings.plain && strcmp(schedule->value, "model") != 0)
+    hook->settings.without_schedule = strcmp(schedule->value, "cfg") == 0;
+    if (!hook->settings.without_schedule && strcmp(schedule->value, "model") != 0)
         hook_die("%s:%d: optimizer_schedule=%.100s, expected model or cfg", hook->cfg,
                  schedule->line, schedule->value);
 }

@@ -81,7 +81,7 @@ typedef struct {
     float horizon[2];       /* steps in all, whole millions (2^20) and the rest; 0: not known */
     hrnn_losses losses;     /* of the steps taken; hrnn-3 only */
     hrnn_outlook outlook;   /* before the coming step; not in the memory of a device */
-    int plain;              /* steps do not follow the model's schedule */
+    int without_schedule;   /* steps do not follow the model's schedule */
     int mean_is_stale;      /* log_lr was written from outside: take its mean anew */
     int at_true_params;     /* attention: param holds θ */
     hrnn_record *record;    /* filled by each step, of full blocks alone; NULL: none */
@@ -139,7 +139,7 @@ static inline void hrnn_renew_outlook(hrnn_state *state)
 /* What the coming step is multiplied by. */
 static inline float hrnn_rate(const hrnn_state *state, float rate_ratio)
 {
-    return state->plain ? rate_ratio : rate_ratio * state->outlook.schedule;
+    return state->without_schedule ? rate_ratio : rate_ratio * state->outlook.schedule;
 }
 
 /* The outlook after the coming step, in which the batch had that loss; counts the step. */

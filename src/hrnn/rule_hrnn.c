@@ -200,7 +200,7 @@ static opt_status init(optimizer *opt, opt_error *error)
     lay_out(opt, state);
     if (opt->cuda && (status = hrnn_cuda_new(state, opt->tensors, opt->n, error))) return status;
     static const rule_field *const fields[] = {NULL, fields_1, fields_2, fields_3};
-    state->plain = opt->options.plain;
+    state->without_schedule = opt->options.without_schedule;
     start(state, logf(rate));
     opt->fields = fields[hrnn_format(&state->model)];
     if (!hrnn_has(&state->model, HRNN_ATTENTION)) opt->fields++;
@@ -452,7 +452,7 @@ static void loaded(optimizer *opt)
 static int has_schedule(const optimizer *opt)
 {
     const hrnn_state *state = opt->state;
-    return hrnn_has_outlook(&state->model) && !state->plain;
+    return hrnn_has_outlook(&state->model) && !state->without_schedule;
 }
 
 static float schedule(const optimizer *opt)

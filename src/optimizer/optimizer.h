@@ -39,15 +39,15 @@ typedef struct {
 } opt_tensor;
 
 typedef struct {
-    const char *rule;   /* "sgd", "adam", "rmsprop", "hrnn" */
-    const char *device; /* "cpu"; "cuda" in a build with GPU=1; NULL: "cpu" */
-    const char *model;  /* hrnn: path of the meta-trained model; not read by the others */
-    float rate;         /* learning rate; hrnn: starting rate, 0: the model's own initial_lr */
-    float momentum;     /* sgd: momentum; others ignore it */
-    float beta1, beta2; /* adam: decays of the first and second moment; rmsprop: beta2 alone */
-    float eps;          /* adam, rmsprop: added to the root of the second moment */
-    int compact;        /* hrnn: state in half the space, rounded to 16 bits; others ignore it */
-    int plain;          /* hrnn-3: without the model's own schedule; others ignore it */
+    const char *rule;     /* "sgd", "adam", "rmsprop", "hrnn" */
+    const char *device;   /* "cpu"; "cuda" in a build with GPU=1; NULL: "cpu" */
+    const char *model;    /* hrnn: path of the meta-trained model; not read by the others */
+    float rate;           /* learning rate; hrnn: starting rate, 0: the model's own initial_lr */
+    float momentum;       /* sgd: momentum; others ignore it */
+    float beta1, beta2;   /* adam: decays of the first and second moment; rmsprop: beta2 alone */
+    float eps;            /* adam, rmsprop: added to the root of the second moment */
+    int compact;          /* hrnn: state in half the space, rounded to 16 bits; others ignore it */
+    int without_schedule; /* hrnn-3: the model's own is not followed; others ignore it */
 } opt_options;
 
 /* sgd: momentum 0.9; adam: 0.9, 0.999, 1e-7 (Darknet's); rmsprop: beta2 0.99, eps 1e-8. rate 0. */
@@ -85,7 +85,7 @@ typedef struct {
 void opt_step(optimizer *opt, float loss, float rate_ratio, opt_step_report *report);
 
 /* Whether steps follow a schedule of the optimizer's own, which ends when the horizon is reached:
- * rate_ratio should be 1 then. True for models of hrnn-3, unless options.plain. */
+ * rate_ratio should be 1 then. True for models of hrnn-3, unless options.without_schedule. */
 int opt_has_schedule(const optimizer *opt);
 float opt_schedule(const optimizer *opt); /* what multiplies the coming step; 1 without one */
 /* The horizon: how many steps there will have been when the training ends, those taken (opt_steps)

@@ -16,7 +16,7 @@ enum { OBJECT, BOX, CLASSES = 5 }; /* numbers of a cell */
 static const double MEAN_SIZE = 8, MAX_PIXEL_NOISE = 0.2;
 
 typedef struct {
-    image_task of;
+    image_task base;
     int grid, classes, standardised;
     int order[IMAGE_CLASSES];   /* of the collection's classes; the first are used */
     float object, nothing, box; /* weights: of a positive cell, of the others, of a box */
@@ -30,23 +30,24 @@ typedef struct {
     float *image, *truth;
 } scene;
 
-static void draw_task(random_stream *stream, const problem_spec *spec, image_task *of)
+static void draw_task(random_stream *stream, const problem_spec *spec, image_task *base)
 {
-    task *t = (task *)of;
+    task *t = (task *)base;
     *t = (task){.grid = 4 + 2 * (int)draw_below(stream, 3)};
     t->classes = 1 + (int)draw_below(stream, 5);
-    of->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
-    of->samples =
-        (draw_size(stream, MIN_SAMPLES, MAX_SAMPLES) + of->batch - 1) / of->batch * of->batch;
+    base->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
+    base->samples =
+        (draw_size(stream, MIN_SAMPLES, MAX_SAMPLES) + base->batch - 1) / base->batch * base->batch;
     t->standardised = draw_flag(stream, 0.5);
     t->object = (float)draw_log_uniform(stream, 1, 5);
     t->nothing = (float)draw_log_uniform(stream, 0.2, 1);
     t->box = (float)draw_log_uniform(stream, 1, 20);
-    of->start_scale =
+    base->start_scale =
         draw_log_uniform(stream, spec->start_low, spec->start_high) * sqrt(2); /* ReLU */
-    of->decay = image_decay_draw(stream, spec);
-    if (draw_flag(stream, 0.5)) of->augment.noise = (float)draw_uniform(stream, 0, MAX_PIXEL_NOISE);
-    image_detector_draw(stream, CELL * t->grid, t->grid, t->classes, &of->net);
+    base->decay = image_decay_draw(stream, spec);
+    if (draw_flag(stream, 0.5))
+        base->augment.noise = (float)draw_uniform(stream, 0, MAX_PIXEL_NOISE);
+    image_detector_draw(stream, CELL * t->grid, t->grid, t->classes, &base->net);
 }
 
 static const uint8_t *draw_image(random_stream *stream, const scene *s, int class)
@@ -137,8 +138,8 @@ problem *detector_problem(const problem_spec *spec, uint64_t seed, const image_d
     if (!image_spec_check(spec, SIDE, images, &side, error)) return NULL;
     random_stream stream = draw_stream(seed, STREAM_INIT, 0);
     task t;
-    if (!image_task_find(draw_task, &stream, spec, "detectors", &t.of, error)) return NULL;
-    classifier *p = image_task_create(&t.of, seed, error);
+    if (!image_task_find(draw_task, &stream, spec, "detectors", &t.base, error)) return NULL;
+    classifier *p = image_task_create(&t.base, seed, error);
     if (p) draw_scenes(p, &stream, &t, images, side);
     return (problem *)p;
 }

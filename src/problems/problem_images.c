@@ -23,7 +23,7 @@ static const double LEAST_RATE = 1e-3, GREATEST_RATE = 1e-2; /* of pretraining *
 static const double FAINTEST = 1e-3; /* inputs of variance 1 then have outputs of 1e-6 */
 
 typedef struct {
-    image_task of;
+    image_task base;
     sample_options sample;
     double faint;
 } task;
@@ -48,29 +48,30 @@ static void draw_augmentation(random_stream *stream, augmentation *a)
 
 /* Multiples of MIN_BATCH, and of the batch: no batch of the full loss is smaller than the
  * others. */
-static void draw_task(random_stream *stream, const problem_spec *spec, image_task *of)
+static void draw_task(random_stream *stream, const problem_spec *spec, image_task *base)
 {
     const int most = spec->colour ? MAX_COLOURED : MAX_SAMPLES;
-    task *t = (task *)of;
+    task *t = (task *)base;
     sample_options *s = &t->sample;
     *t = (task){.sample.colour = spec->colour};
     s->classes = draw_classes(stream);
-    of->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
-    of->samples = (draw_size(stream, MIN_SAMPLES, most) + of->batch - 1) / of->batch * of->batch;
+    base->batch = draw_size(stream, MIN_BATCH, MAX_BATCH) / MIN_BATCH * MIN_BATCH;
+    base->samples =
+        (draw_size(stream, MIN_SAMPLES, most) + base->batch - 1) / base->batch * base->batch;
     draw_labels_and_pixels(stream, s);
-    of->start_scale = draw_log_uniform(stream, spec->start_low, spec->start_high);
+    base->start_scale = draw_log_uniform(stream, spec->start_low, spec->start_high);
     image_network_draw(stream, spec->network, spec->colour ? 3 : 1, spec->side, s->classes,
-                       &of->net);
-    if (of->net.layers[0].act == ACT_RELU) of->start_scale *= sqrt(2);
-    if (spec->colour) draw_augmentation(stream, &of->augment);
-    of->decay = image_decay_draw(stream, spec);
+                       &base->net);
+    if (base->net.layers[0].act == ACT_RELU) base->start_scale *= sqrt(2);
+    if (spec->colour) draw_augmentation(stream, &base->augment);
+    base->decay = image_decay_draw(stream, spec);
     if (spec->network == NETWORK_DEEP && draw_flag(stream, 0.3)) t->faint = FAINTEST;
 }
 
 static classifier *make(const task *t, uint64_t seed, random_stream *stream,
                         const image_data *images, opt_error *error)
 {
-    classifier *p = image_task_create(&t->of, seed, error);
+    classifier *p = image_task_create(&t->base, seed, error);
     if (!p) return NULL;
     p->faint = t->faint;
     image_samples_draw(p, stream, &t->sample, images);
@@ -123,7 +124,7 @@ static opt_status pretrain(classifier *p, int most, const task *of, const image_
     task before = *of;
     before.sample.classes = draw_classes(&stream);
     draw_labels_and_pixels(&stream, &before.sample);
-    before.of.net.layers[before.of.net.n_layers - 1].channels = before.sample.classes;
+    before.base.net.layers[before.base.net.n_layers - 1].channels = before.sample.classes;
     const uint64_t seed = draw_seed(&stream);
     const uint64_t steps = (uint64_t)draw_size(&stream, (most + 3) / 4, most);
     const double rate = draw_log_uniform(&stream, LEAST_RATE, GREATEST_RATE);
@@ -147,7 +148,7 @@ problem *images_problem(const problem_spec *spec, uint64_t seed, const image_dat
         return NULL;
     random_stream stream = draw_stream(seed, STREAM_INIT, 0);
     task t;
-    if (!image_task_find(draw_task, &stream, spec, "networks", &t.of, error)) return NULL;
+    if (!image_task_find(draw_task, &stream, spec, "networks", &t.base, error)) return NULL;
     t.sample.side = side;
     classifier *p = make(&t, seed, &stream, images, error);
     if (!p || spec->pretraining == 0 || !pretrain(p, spec->pretraining, &t, images, error))
